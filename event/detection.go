@@ -1,0 +1,54 @@
+package event
+
+import "time"
+
+// Detection is a rule's conclusion from one or several events.
+type Detection struct {
+	// ID is a hash of rule, join key and completing event: the same events make
+	// the same detection, however often and in whatever order they arrive.
+	ID   string
+	Rule DetectionRule
+	// Time is that of the completing event; At is when the correlator concluded.
+	Time, At time.Time
+	// Events are the chain, in the rule's order.
+	Events []*Event
+	// Pod and User are whom it is about; either may be empty.
+	Pod  Pod
+	User string
+	// Action is what Portcullis does about it.
+	Action Action
+	// Why explains an action that fell short of what the rule asks for, for
+	// example because an identity was ambiguous. Empty otherwise.
+	Why string
+}
+
+// DetectionRule is what a detection carries of its rule.
+type DetectionRule struct {
+	Name        string
+	Title       string
+	Description string
+	// Severity is low, medium, high or critical; RiskScore is 0 to 100.
+	Severity  string
+	RiskScore int
+	Threats   []Threat
+	Tags      []string
+}
+
+// Threat is a MITRE ATT&CK technique with its tactic.
+type Threat struct {
+	TacticID, TacticName       string
+	TechniqueID, TechniqueName string
+}
+
+// Action is the consequence of a detection.
+type Action string
+
+// The consequences.
+const (
+	// ActionNone: the rule asks for no response.
+	ActionNone Action = "none"
+	// ActionWouldQuarantine: the rule asks for it, the mode is observe.
+	ActionWouldQuarantine Action = "would-quarantine"
+	// ActionQuarantine: the subject is denied from now on.
+	ActionQuarantine Action = "quarantine"
+)

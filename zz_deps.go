@@ -1,0 +1,38 @@
+//go:build dependencies
+package portcullis
+import (
+ _ "sigs.k8s.io/controller-runtime"
+ _ "github.com/cilium/ebpf"
+ _ "google.golang.org/grpc"
+ _ "google.golang.org/protobuf/proto"
+ _ "github.com/spf13/cobra"
+ _ "github.com/prometheus/client_golang/prometheus"
+ _ "sigs.k8s.io/yaml"
+ _ "k8s.io/api/core/v1"
+ _ "k8s.io/apiserver/pkg/apis/audit/v1"
+ _ "k8s.io/client-go/kubernetes"
+ _ "github.com/google/go-containerregistry/pkg/v1"
+ _ "go.uber.org/goleak"
+ _ "golang.org/x/sync/errgroup"
+ _ "golang.org/x/sys/unix"
+)
+import (
+ _ "golang.org/x/term"
+ _ "golang.org/x/net/http2"
+ _ "github.com/google/go-cmp/cmp"
+ _ "github.com/schollz/progressbar/v3"
+ _ "k8s.io/cli-runtime/pkg/genericclioptions"
+ _ "k8s.io/cli-runtime/pkg/printers"
+ _ "github.com/spf13/pflag"
+ _ "github.com/google/go-containerregistry/pkg/v1/layout"
+ _ "github.com/google/go-containerregistry/pkg/v1/mutate"
+ _ "github.com/google/go-containerregistry/pkg/v1/tarball"
+ _ "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+ _ "k8s.io/kubectl/pkg/util/term"
+ _ "sigs.k8s.io/controller-runtime/pkg/client"
+ _ "sigs.k8s.io/controller-runtime/pkg/cache"
+ _ "sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+ _ "github.com/cilium/ebpf/ringbuf"
+ _ "github.com/cilium/ebpf/link"
+ _ "golang.org/x/tools/go/packages"
+)
