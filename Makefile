@@ -1,0 +1,82 @@
+# Portcullis. `make help` lists the targets; `make demo` and `make test` are the two that matter.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GO      ?= go
+STATIC  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+CLUSTER := bin/cluster
+
+# Packages that need a machine of their own: the end-to-end test has its target.
+UNIT_PACKAGES = $$($(GO) list ./... | grep -v /test/e2e)
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## The two commands
+
+.PHONY: demo
+demo: setup $(CLUSTER) ## The main job on a real Kubernetes: an attack, its detection, the denial
+	@$(GO) run ./test/demo
+
+.PHONY: test
+test: lint verify unit e2e ## Everything that CI checks: lint, generated files, unit tests, end-to-end test
+
+## Parts of them
+
+.PHONY: setup
+setup: ## Install the Debian packages that building and testing need
+	@hack/setup.sh
+
+.PHONY: build
+build: ## The three binaries, in bin/
+	@mkdir -p bin
+	$(STATIC) -o bin/ ./cmd/...
+
+.PHONY: images
+images: ## The two images as OCI archives, in dist/ (no Docker needed)
+	$(GO) run ./hack/release --version '$(VERSION)' --output dist
+
+.PHONY: lint
+lint: setup ## golangci-lint, at the pinned version
+	$(GO) tool -modfile=hack/lint/go.mod golangci-lint run ./...
+
+.PHONY: generate
+generate: setup ## Regenerate protocol, CRDs, eBPF objects and reference pages
+	hack/generate.sh
+
+.PHONY: verify
+verify: setup ## Fail when a generated file differs from its source
+	hack/verify.sh
+
+.PHONY: unit
+unit: setup $(CLUSTER) ## Unit and integration tests, with the race detector
+	@$(CLUSTER) build
+	PORTCULLIS_KUBE_BIN="$$($(CLUSTER) build --print-dir)" $(GO) test -race -timeout 20m $(UNIT_PACKAGES)
+
+.PHONY: e2e
+e2e: setup $(CLUSTER) ## The end-to-end test on a real Kubernetes, which it brings up and takes down
+	$(GO) test -v -count=1 -timeout 40m ./test/e2e
+
+.PHONY: bench
+bench: ## Benchmarks; WHAT=correlator|webhook|auditsink|agent|eql narrows them
+	$(GO) test -run '^$$' -bench . -benchmem ./$(if $(WHAT),$(WHAT)/)...
+
+.PHONY: cluster-up cluster-down
+cluster-up: setup $(CLUSTER) ## A real Kubernetes on this machine, to play with
+	@$(CLUSTER) up
+cluster-down: $(CLUSTER) ## Take it down again; nothing is left behind
+	@$(CLUSTER) down
+
+.PHONY: $(CLUSTER)
+$(CLUSTER):
+	@mkdir -p bin
+	@$(GO) build -o $@ ./hack/cluster
+
+.PHONY: clean
+clean: ## Remove what the other targets made in this folder
+	rm -rf bin dist

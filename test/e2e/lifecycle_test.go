@@ -1,0 +1,102 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/portcullis-dev/portcullis/test/harness"
+)
+
+// TestPortcullis walks through the life of an installation: what comes later
+// needs what came before, so the steps are subtests of one test.
+func TestPortcullis(t *testing.T) {
+	w := shared
+	ok := t.Run("install", func(t *testing.T) {
+		ctx := step(t)
+		w.check(t, w.Install(ctx, "config.notify.http.url="+w.detections.URL))
+		w.check(t, w.Admin().Apply(ctx, harness.ExecRole("devs")))
+	})
+	if !ok {
+		t.Fatal("nothing can be tested without an installation")
+	}
+	t.Run("rules", func(t *testing.T) { testRules(t, w) })
+	t.Run("denial", func(t *testing.T) { testDenial(t, w) })
+	t.Run("no feedback", func(t *testing.T) { testNoFeedback(t, w) })
+	t.Run("upgrade", func(t *testing.T) { testUpgrade(t, w) })
+	t.Run("uninstall", func(t *testing.T) { testUninstall(t, w) })
+}
+
+// testNoFeedback reads the API server's own audit log, which is written by the
+// policy that the sink's stream goes by: of Portcullis' requests it must hold
+// the canary and nothing else.
+func testNoFeedback(t *testing.T, w *world) {
+	file, err := os.Open(w.AuditLog)
+	w.check(t, err)
+	defer file.Close()
+	own := 0
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		var e struct {
+			User       struct{ Username string }
+			RequestURI string
+			Verb       string
+		}
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			continue // the line that is being written
+		}
+		if !strings.HasPrefix(e.User.Username, "system:serviceaccount:"+harness.Namespace+":") {
+			continue
+		}
+		own++
+		if e.Verb != "get" || !strings.Contains(e.RequestURI, "/configmaps/portcullis-canary") {
+			t.Errorf("Portcullis' own request is audited: %s %s by %s", e.Verb, e.RequestURI, e.User.Username)
+		}
+	}
+	w.check(t, lines.Err())
+	if own == 0 {
+		t.Error("not even the canary is audited")
+	}
+}
+
+// testUpgrade changes the mode with helm upgrade: rules and certificates must go on working.
+func testUpgrade(t *testing.T, w *world) {
+	ctx := step(t)
+	victim := w.deploy(t, "web-0", "upgraded")[0]
+	w.check(t, w.Upgrade(ctx, "config.mode=enforce"))
+	w.check(t, w.Admin().AwaitLog(ctx, harness.Namespace, "statefulset/portcullis", "audit stream is live"))
+
+	w.forbiddenCall(t, victim)
+	d := w.await(t, "forbidden-api-request-interactive", victim)
+	if d.Document.Portcullis.Detection.Action != "quarantine" {
+		t.Errorf("after the upgrade to mode enforce the action is %q", d.Document.Portcullis.Detection.Action)
+	}
+	w.expectDenied(t, victim, "forbidden-api-request-interactive")
+}
+
+// testUninstall removes the release: nobody is denied any more, and nothing of it is left.
+func testUninstall(t *testing.T, w *world) {
+	ctx := step(t)
+	w.check(t, w.Uninstall(ctx))
+	_, err := w.mallory.Must(ctx, "kubectl", "exec", "-n", "upgraded", "web-0", "--", "true")
+	w.check(t, err)
+
+	for _, kind := range []string{"validatingwebhookconfigurations", "clusterroles", "clusterrolebindings"} {
+		r, err := w.Admin().Must(ctx, "kubectl", "get", kind, "-o", "name")
+		w.check(t, err)
+		if strings.Contains(r.Stdout, "portcullis") {
+			t.Errorf("left behind: %s", r.Stdout)
+		}
+	}
+	r, err := w.Admin().Must(ctx, "kubectl", "get", "all,secrets,configmaps,serviceaccounts,roles,rolebindings", "-n", harness.Namespace, "-o", "name")
+	w.check(t, err)
+	for _, name := range strings.Fields(r.Stdout) {
+		if strings.Contains(filepath.Base(name), "portcullis") {
+			t.Errorf("left behind in %s: %s", harness.Namespace, name)
+		}
+	}
+}

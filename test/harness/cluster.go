@@ -1,0 +1,198 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// HostAddress is this side of the link between the machine and the cluster's
+// network: pods reach a server of the test there.
+const HostAddress = "10.123.0.2"
+
+// Namespace is where the harness installs Portcullis.
+const Namespace = "portcullis"
+
+// Cluster is a real Kubernetes on this machine and the commands to use it.
+type Cluster struct {
+	Root       string // of the repository
+	Bin        string // folder of kubectl and helm
+	Kubeconfig string // the administrator's
+	AuditLog   string // the API server's own audit log file
+	Work       string // folder for what the harness makes
+	Log        io.Writer
+}
+
+// Up builds what is missing and brings the cluster up. The caller takes it down.
+func Up(ctx context.Context, root, work string, log io.Writer) (*Cluster, error) {
+	c := &Cluster{Root: root, Work: work, Log: log}
+	if _, err := c.Tool(ctx, "up"); err != nil {
+		return nil, err
+	}
+	env, err := (command{path: c.tool(), args: []string{"env", "-o", "json"}, dir: root}).must(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var values struct {
+		Kubeconfig string `json:"kubeconfig"`
+		Bin        string `json:"bin"`
+		AuditLog   string `json:"auditLog"`
+	}
+	if err := json.Unmarshal([]byte(env.Stdout), &values); err != nil {
+		return nil, fmt.Errorf("read the cluster's environment: %w", err)
+	}
+	c.Kubeconfig, c.Bin, c.AuditLog = values.Kubeconfig, values.Bin, values.AuditLog
+	return c, nil
+}
+
+// Down takes the cluster down; an error says what was left behind.
+func (c *Cluster) Down(ctx context.Context) error {
+	_, err := c.Tool(ctx, "down")
+	return err
+}
+
+func (c *Cluster) tool() string { return filepath.Join(c.Root, "bin", "cluster") }
+
+// Tool runs hack/cluster, showing its progress.
+func (c *Cluster) Tool(ctx context.Context, args ...string) (Result, error) {
+	return command{path: c.tool(), args: args, dir: c.Root, stdout: c.Log}.must(ctx)
+}
+
+// Make runs a target of the Makefile.
+func (c *Cluster) Make(ctx context.Context, target string) error {
+	_, err := command{path: "make", args: []string{"--no-print-directory", "-C", c.Root, target}, stdout: c.Log}.must(ctx)
+	return err
+}
+
+// User is somebody who uses the cluster.
+type User struct {
+	c          *Cluster
+	Name       string
+	kubeconfig string
+}
+
+// Admin is the cluster's administrator.
+func (c *Cluster) Admin() User { return User{c: c, Name: "kubernetes-admin", kubeconfig: c.Kubeconfig} }
+
+// User returns an ordinary user with a client certificate, a member of group.
+func (c *Cluster) User(ctx context.Context, name, group string) (User, error) {
+	path := filepath.Join(c.Work, name+".kubeconfig")
+	if _, err := (command{path: c.tool(), args: []string{"user", name, "--group", group, "--output", path}, dir: c.Root}).must(ctx); err != nil {
+		return User{}, err
+	}
+	return User{c: c, Name: name, kubeconfig: path}, nil
+}
+
+func (u User) env() []string {
+	return []string{"KUBECONFIG=" + u.kubeconfig, "PATH=" + u.c.Bin + string(os.PathListSeparator) + os.Getenv("PATH")}
+}
+
+func (u User) program(name string) string {
+	if name == "portcullisctl" {
+		return filepath.Join(u.c.Root, "bin", name)
+	}
+	return filepath.Join(u.c.Bin, name)
+}
+
+// Run runs kubectl, helm or portcullisctl as the user and returns how it ended, also when it failed.
+func (u User) Run(ctx context.Context, program string, args ...string) (Result, error) {
+	r, err := command{path: u.program(program), args: args, env: u.env(), dir: u.c.Root}.run(ctx)
+	r.Command = strings.Join(append([]string{program}, args...), " ")
+	return r, err
+}
+
+// Must runs it and turns any failure into an error.
+func (u User) Must(ctx context.Context, program string, args ...string) (Result, error) {
+	r, err := u.Run(ctx, program, args...)
+	if err != nil {
+		return r, err
+	}
+	return r, r.Err()
+}
+
+// Apply applies manifests.
+func (u User) Apply(ctx context.Context, manifests string) error {
+	_, err := command{
+		path: u.program("kubectl"), args: []string{"apply", "-f", "-"},
+		env: u.env(), stdin: strings.NewReader(manifests),
+	}.must(ctx)
+	return err
+}
+
+// Terminal runs kubectl on a terminal of its own.
+func (u User) Terminal(ctx context.Context, args ...string) (*Terminal, error) {
+	return startTerminal(ctx, u.env(), u.program("kubectl"), args...)
+}
+
+// Detections starts an HTTP endpoint that pods of the cluster can reach.
+func (c *Cluster) Detections(ctx context.Context) (*Detections, error) {
+	return listenForDetections(ctx, HostAddress)
+}
+
+// Pod is what the harness wants to know of a pod.
+type Pod struct{ UID, IP, Node string }
+
+// Pod reads a pod.
+func (u User) Pod(ctx context.Context, namespace, name string) (Pod, error) {
+	r, err := u.Must(ctx, "kubectl", "get", "pod", "-n", namespace, name, "-o",
+		"jsonpath={.metadata.uid} {.status.podIP} {.spec.nodeName}")
+	if err != nil {
+		return Pod{}, err
+	}
+	fields := strings.Fields(r.Stdout)
+	if len(fields) != 3 {
+		return Pod{}, fmt.Errorf("pod %s/%s is not running yet: %q", namespace, name, r.Stdout)
+	}
+	return Pod{UID: fields[0], IP: fields[1], Node: fields[2]}, nil
+}
+
+// AwaitLog follows a workload's log until a line holds text.
+func (u User) AwaitLog(ctx context.Context, namespace, workload, text string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	found := &lineWatcher{text: text, found: cancel}
+	r, err := command{
+		path: u.program("kubectl"), args: []string{"logs", "-n", namespace, "-f", "--since=10m", workload},
+		env: u.env(), stdout: found,
+	}.run(ctx)
+	if found.seen {
+		return nil
+	}
+	return errors.Join(fmt.Errorf("the log of %s does not say %q; it says:\n%s%s", workload, text, r.Stdout, r.Stderr), err)
+}
+
+type lineWatcher struct {
+	text  string
+	tail  string
+	seen  bool
+	found func()
+}
+
+func (w *lineWatcher) Write(p []byte) (int, error) {
+	w.tail += string(p)
+	if !w.seen && strings.Contains(w.tail, w.text) {
+		w.seen = true
+		w.found()
+	}
+	if keep := len(w.text); len(w.tail) > keep {
+		w.tail = w.tail[len(w.tail)-keep:]
+	}
+	return len(p), nil
+}
+
+// step tells what is being done and how long it took.
+func (c *Cluster) step(what string, do func() error) error {
+	fmt.Fprintf(c.Log, "  … %s\n", what)
+	start := time.Now()
+	if err := do(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	fmt.Fprintf(c.Log, "  ✓ %s (%.1f s)\n", what, time.Since(start).Seconds())
+	return nil
+}
