@@ -1,0 +1,74 @@
+// Command release builds Portcullis' images without Docker: static binaries,
+// put into one archive per image. The Dockerfile at the root of the repository makes the
+// same images for those who have Docker.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"github.com/portcullis-dev/portcullis/hack/image"
+)
+
+// nonRoot is the user that an image runs as where nothing else is said, as in
+// the distroless images.
+const nonRoot = "65532:65532"
+
+// images are what is released. The agent needs capabilities that the chart
+// grants; with a user other than root the kernel would not pass them on.
+var images = []struct{ name, command, user string }{
+	{"portcullis", "./cmd/portcullis", nonRoot},
+	{"portcullis-agent", "./cmd/portcullis-agent", "0:0"},
+}
+
+func main() {
+	version := flag.String("version", "dev", "`version` that the binaries show")
+	output := flag.String("output", "dist", "`folder` for the archives")
+	repository := flag.String("repository", "localhost", "`registry and path` in front of the image names")
+	tag := flag.String("tag", "dev", "the images' `tag`")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	for _, img := range images {
+		start := time.Now()
+		path := filepath.Join(*output, img.name+".tar")
+		ref := *repository + "/" + img.name + ":" + *tag
+		if err := release(ctx, img.command, *version, path, ref, img.user); err != nil {
+			fmt.Fprintf(os.Stderr, "release: %v\n", err)
+			stop()
+			os.Exit(1)
+		}
+		fmt.Printf("%s  %s  %.1f s\n", path, ref, time.Since(start).Seconds())
+	}
+}
+
+func release(ctx context.Context, command, version, path, ref, user string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // archives are for everybody to read
+		return err
+	}
+	scratch, err := os.MkdirTemp("", "portcullis-release-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(scratch)
+
+	name := filepath.Base(command)
+	binary := filepath.Join(scratch, name)
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -X main.version="+version, "-o", binary, command)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Stdout, build.Stderr = os.Stdout, os.Stderr
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("build %s: %w", command, err)
+	}
+	return image.Write(path, ref, image.Spec{
+		Files:      []image.File{{Path: "/" + name, Source: binary, Mode: 0o755}},
+		Entrypoint: []string{"/" + name},
+		User:       user,
+	})
+}
