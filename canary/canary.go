@@ -4,7 +4,7 @@
 // when it does not come back Portcullis is blind and says so.
 //
 // The request is a GET of one ConfigMap, the only one of Portcullis' own
-// requests that the audit policy records. Each carries a random nonce in its
+// requests within its rights that the audit policy records. Each carries a random nonce in its
 // user agent, so that nobody can make a blind Portcullis believe that it sees.
 package canary
 

@@ -16,6 +16,11 @@ PATH="$bin:$PATH" protoc -I api --go_out=api --go_opt=paths=source_relative \
 echo "API types: api/v1alpha1, config/crd"
 tool controller-gen object paths=./api/v1alpha1
 tool controller-gen crd paths=./api/v1alpha1 output:crd:dir=config/crd
+mkdir -p charts/portcullis/files/crd
+cp config/crd/*.yaml charts/portcullis/files/crd/
+
+echo "chart: table of values in charts/portcullis/README.md"
+go test ./charts -run Generated -update >/dev/null
 
 echo "eBPF programs: agent/bpf"
 if ls agent/bpf/*.c >/dev/null 2>&1; then

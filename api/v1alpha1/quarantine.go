@@ -14,6 +14,7 @@ import (
 // +kubebuilder:printcolumn:name="Namespace",type=string,JSONPath=`.spec.subject.namespace`
 // +kubebuilder:printcolumn:name="Name",type=string,JSONPath=`.spec.subject.name`
 // +kubebuilder:printcolumn:name="Rule",type=string,JSONPath=`.spec.detection.rule`
+// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.spec.reason`
 // +kubebuilder:printcolumn:name="Expires",type=date,JSONPath=`.spec.expiresAt`,description="when it ends by itself"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type Quarantine struct {
@@ -26,8 +27,9 @@ type Quarantine struct {
 
 // QuarantineSpec says who is denied, why, and until when.
 type QuarantineSpec struct {
-	// subject is who is denied.
+	// subject is who is denied. It cannot be changed: another subject is another Quarantine.
 	// +required
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the subject cannot be changed, make another Quarantine"
 	Subject Subject `json:"subject"`
 	// reason is shown to the person who is denied.
 	// +required

@@ -57,7 +57,7 @@ func build(layerPath string, spec Spec) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeLayerFile(layerPath, entries); err != nil {
+	if err = writeLayerFile(layerPath, entries); err != nil {
 		return nil, err
 	}
 	layer, err := tarball.LayerFromFile(layerPath)
@@ -169,7 +169,7 @@ func copyFile(layer *tar.Writer, header *tar.Header, source string) error {
 		return fmt.Errorf("source %s is not a regular file", source)
 	}
 	header.Typeflag, header.Size = tar.TypeReg, info.Size()
-	if err := layer.WriteHeader(header); err != nil {
+	if err = layer.WriteHeader(header); err != nil {
 		return err
 	}
 	_, err = io.Copy(layer, file)

@@ -94,7 +94,7 @@ func binaries(t testing.TB) string {
 		t.Skip(why)
 	}
 	for _, name := range []string{"etcd", "kube-apiserver"} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil { //nolint:gosec // who runs the tests names the directory
 			t.Fatalf("%s has no %s: %v", binEnv, name, err)
 		}
 	}
@@ -181,7 +181,7 @@ func (s *Server) ready(ctx context.Context) error {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if err := errors.Join(err, statusError(resp, body)); err != nil {
+	if err = errors.Join(err, statusError(resp, body)); err != nil {
 		return fmt.Errorf("readyz: %w", err)
 	}
 	return nil

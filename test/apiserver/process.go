@@ -36,7 +36,8 @@ func startProcess(t testing.TB, dir, path string, args ...string) *process {
 	if err != nil {
 		t.Fatalf("log of %s: %v", p.name, err)
 	}
-	cmd := exec.Command(path, args...)
+	// The process ends with the test, see stop, not with a context.
+	cmd := exec.CommandContext(context.Background(), path, args...) //nolint:gosec // the programs that a test names
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)

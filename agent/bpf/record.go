@@ -1,0 +1,215 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Kind says what a record is about.
+type Kind uint16
+
+// The kinds of records, as record.h numbers them.
+const (
+	// KindExec: a process became another program.
+	KindExec Kind = 1
+	// KindSeen: a process is there that was not seen to start.
+	KindSeen Kind = 2
+	// KindOpen: a process opened a file.
+	KindOpen Kind = 3
+	// KindExit: a process ended. Only Image and PID are set.
+	KindExit Kind = 4
+)
+
+// Image names a program as one process runs it: from an exec to the next, and
+// in all children that were forked in between.
+type Image struct {
+	// Time is when it was executed (or first seen), in nanoseconds since boot.
+	Time uint64
+	// PID is the process that executed it.
+	PID uint32
+}
+
+// IsZero reports whether the image is not known.
+func (i Image) IsZero() bool { return i.Time == 0 }
+
+// Record is what a program saw. All times are nanoseconds since boot, all PIDs
+// are the host's. Every string is valid UTF-8: the bytes that were not are
+// replaced. A Record owns its memory.
+type Record struct {
+	Kind  Kind
+	Time  uint64
+	Image Image
+
+	PID, PPID    uint32
+	Start        uint64
+	UID, GID     uint32 // effective, as the process' user namespace numbers them
+	TTY          uint32 // as stat(2) writes device numbers
+	Interactive  bool
+	Learned      bool // read from a process that already ran, not as it started
+	Comm         string
+	Executable   string
+	Interpreter  string // as the exec named it, or as a script's first line does
+	Directory    string
+	Args         []string
+	ArgsCut      bool
+	PathsCut     bool
+	File         string
+	EntryPID     uint32
+	EntryStart   uint64
+	EntryTTY     bool // the entry leader is interactive
+	Cgroup       uint64
+	CgroupPath   string
+	PathCgroup   uint64 // the cgroup that CgroupPath belongs to
+	ParentImage  Image
+	ParentStart  uint64
+	ParentComm   string
+	ParentExe    string
+	ParentTTY    bool // the parent is interactive
+	sizeInKernel int
+}
+
+// Size is the number of bytes that the record took in the ring buffer.
+func (r *Record) Size() int { return r.sizeInKernel }
+
+// The layout of record.h.
+const (
+	headerSize = 152
+	endSize    = 24
+
+	flagInteractive       = 1 << 0
+	flagEntryInteractive  = 1 << 1
+	flagParentInteractive = 1 << 2
+	flagArgsTruncated     = 1 << 3
+	flagPathTruncated     = 1 << 4
+	flagLearned           = 1 << 5
+)
+
+// maxArgs bounds the number of arguments of one record. The kernel side bounds
+// their bytes, but twenty thousand empty strings would fit into those.
+const maxArgs = 4096
+
+var errShort = errors.New("record is shorter than it says")
+
+// Decode reads a record as it comes from the ring buffer.
+func Decode(raw []byte) (*Record, error) {
+	if len(raw) == endSize {
+		return decodeEnd(raw)
+	}
+	if len(raw) < headerSize {
+		return nil, fmt.Errorf("%w: %d bytes", errShort, len(raw))
+	}
+	r := &Record{sizeInKernel: len(raw)}
+	le := binary.LittleEndian
+	r.Time, r.Start = le.Uint64(raw), le.Uint64(raw[8:])
+	r.ParentStart, r.EntryStart = le.Uint64(raw[16:]), le.Uint64(raw[24:])
+	r.Image = Image{Time: le.Uint64(raw[32:]), PID: le.Uint32(raw[76:])}
+	r.ParentImage = Image{Time: le.Uint64(raw[40:]), PID: le.Uint32(raw[80:])}
+	r.Cgroup, r.PathCgroup = le.Uint64(raw[48:]), le.Uint64(raw[56:])
+	r.PID, r.PPID, r.EntryPID = le.Uint32(raw[64:]), le.Uint32(raw[68:]), le.Uint32(raw[72:])
+	r.UID, r.GID, r.TTY = le.Uint32(raw[84:]), le.Uint32(raw[88:]), le.Uint32(raw[92:])
+	r.setFlags(le.Uint32(raw[96:]))
+	r.Kind = Kind(le.Uint16(raw[104:]))
+	if r.Kind < KindExec || r.Kind > KindOpen {
+		return nil, fmt.Errorf("record of unknown kind %d", r.Kind)
+	}
+	r.Comm, r.ParentComm = text(raw[120:136]), text(raw[136:152])
+	if err := r.decodeData(raw); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func decodeEnd(raw []byte) (*Record, error) {
+	le := binary.LittleEndian
+	r := &Record{Kind: Kind(le.Uint16(raw[16:])), sizeInKernel: len(raw)}
+	if r.Kind != KindExit {
+		return nil, fmt.Errorf("short record of kind %d", r.Kind)
+	}
+	r.Image = Image{Time: le.Uint64(raw), PID: le.Uint32(raw[8:])}
+	r.PID = le.Uint32(raw[12:])
+	return r, nil
+}
+
+func (r *Record) setFlags(flags uint32) {
+	r.Interactive = flags&flagInteractive != 0
+	r.EntryTTY = flags&flagEntryInteractive != 0
+	r.ParentTTY = flags&flagParentInteractive != 0
+	r.ArgsCut = flags&flagArgsTruncated != 0
+	r.PathsCut = flags&flagPathTruncated != 0
+	r.Learned = flags&flagLearned != 0
+}
+
+// decodeData reads what follows the header: the paths in the order of their
+// lengths, then the arguments.
+func (r *Record) decodeData(raw []byte) error {
+	le := binary.LittleEndian
+	data := raw[headerSize:]
+	var parts [6][]byte
+	for i := range parts {
+		n := int(le.Uint16(raw[108+2*i:]))
+		if n > len(data) {
+			return errShort
+		}
+		parts[i], data = data[:n], data[n:]
+	}
+	args := int(le.Uint32(raw[100:]))
+	if args > len(data) {
+		return errShort
+	}
+	r.File, r.CgroupPath = path(parts[0]), path(parts[1])
+	r.Executable, r.Directory = path(parts[2]), path(parts[3])
+	if r.Directory == "" {
+		r.Directory = "/" // the root is a path of no names
+	}
+	r.ParentExe, r.Interpreter = path(parts[4]), text(parts[5])
+	r.splitArgs(data[:args])
+	return nil
+}
+
+// path turns names, each ended by a NUL and the last one first, into a path.
+func path(names []byte) string {
+	var b strings.Builder
+	b.Grow(len(names) + 1)
+	for end := len(names) - 1; end >= 0; {
+		start := end
+		for start > 0 && names[start-1] != 0 {
+			start--
+		}
+		b.WriteByte('/')
+		b.Write(names[start:end])
+		end = start - 1
+	}
+	return valid(b.String())
+}
+
+func (r *Record) splitArgs(data []byte) {
+	s := valid(string(data))
+	if !r.ArgsCut {
+		s = strings.TrimSuffix(s, "\x00")
+	}
+	if len(data) == 0 {
+		return
+	}
+	n := strings.Count(s, "\x00") + 1
+	if n > maxArgs {
+		n, r.ArgsCut = maxArgs, true
+	}
+	r.Args = make([]string, 0, n)
+	for range n {
+		arg, rest, _ := strings.Cut(s, "\x00")
+		r.Args = append(r.Args, arg)
+		s = rest
+	}
+}
+
+// text is a C string.
+func text(b []byte) string {
+	s, _, _ := strings.Cut(string(b), "\x00")
+	return valid(s)
+}
+
+// valid replaces what is not UTF-8: the protocol carries nothing else, and a
+// file name may be any bytes.
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

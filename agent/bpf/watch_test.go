@@ -1,0 +1,129 @@
+package bpf_test
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/portcullis-dev/portcullis/agent/bpf"
+	"github.com/portcullis-dev/portcullis/agent/kerneltest"
+)
+
+// patience is how long an event may take that must come.
+const patience = 20 * time.Second
+
+// watcher collects the records of the kernel.
+type watcher struct {
+	tb       testing.TB
+	programs *bpf.Programs
+	stop     func()
+
+	mu      sync.Mutex
+	changed chan struct{}
+	records []*bpf.Record
+}
+
+// watch loads the programs and reads until the test ends.
+func watch(tb testing.TB, opts bpf.Options) *watcher {
+	tb.Helper()
+	kerneltest.RequireRoot(tb)
+	opts.Logger = slog.New(slog.DiscardHandler)
+	programs, err := bpf.Load(opts)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	w := &watcher{tb: tb, programs: programs, changed: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- programs.Read(ctx, w.take, func() {}) }()
+	w.stop = sync.OnceFunc(func() {
+		if err := programs.Detach(); err != nil {
+			tb.Error(err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			tb.Error(err)
+		}
+	})
+	tb.Cleanup(func() {
+		w.stop()
+		if err := programs.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return w
+}
+
+func (w *watcher) take(r *bpf.Record, err error) {
+	if err != nil {
+		w.tb.Errorf("a record cannot be decoded: %v", err)
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.records = append(w.records, r)
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// all returns the records that match, so far.
+func (w *watcher) all(matches ...func(*bpf.Record) bool) []*bpf.Record {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var found []*bpf.Record
+	for _, r := range w.records {
+		if !slices.ContainsFunc(matches, func(match func(*bpf.Record) bool) bool { return !match(r) }) {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// one waits for the first record that matches.
+func (w *watcher) one(what string, matches ...func(*bpf.Record) bool) *bpf.Record {
+	w.tb.Helper()
+	timeout := time.After(patience)
+	for {
+		w.mu.Lock()
+		changed := w.changed
+		w.mu.Unlock()
+		if found := w.all(matches...); len(found) > 0 {
+			return found[0]
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			w.tb.Fatalf("no record of %s; those of containers are:\n%s", what, w)
+		}
+	}
+}
+
+func (w *watcher) String() string {
+	var b strings.Builder
+	for _, r := range w.all() {
+		if r.Kind != bpf.KindExit {
+			b.WriteString("  " + r.Executable + " " + strings.Join(r.Args, " ") + " " + r.File + "\n")
+		}
+	}
+	return b.String()
+}
+
+func kind(k bpf.Kind) func(*bpf.Record) bool {
+	return func(r *bpf.Record) bool { return r.Kind == k }
+}
+
+func in(c *kerneltest.Container) func(*bpf.Record) bool {
+	return func(r *bpf.Record) bool { return r.CgroupPath == c.Cgroup }
+}
+
+func args(args ...string) func(*bpf.Record) bool {
+	return func(r *bpf.Record) bool { return slices.Equal(r.Args, args) }
+}
+
+func file(name string) func(*bpf.Record) bool {
+	return func(r *bpf.Record) bool { return strings.HasSuffix(r.File, "/"+name) }
+}

@@ -1,0 +1,25 @@
+// Package transport brings events to the server: a bounded spool, and a client
+// that keeps one stream open and empties it.
+//
+// # Promises
+//
+// [Spool.Push] never blocks: whoever reads the kernel's ring buffer is never
+// held up by a server that is slow or away. What exceeds the spool's bounds is
+// dropped, the oldest first, and counted.
+//
+// A batch gets its number when it is sent for the first time, and is kept
+// until the server has acknowledged it; on a new stream it is sent again with
+// the same number. So numbers have no holes, and a batch that arrives twice is
+// recognised. Events are dropped only before they have a number.
+//
+// # Latency
+//
+// As long as nothing is on its way, an event is sent at once. While a batch
+// waits for its acknowledgement, others gather for a few milliseconds: a quiet
+// node is prompt, a busy one economical.
+//
+// # Trust
+//
+// The server proves itself by TLS against a CA file, the agent by a token file;
+// both are read again for every stream, so that rotation needs no restart.
+package transport

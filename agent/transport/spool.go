@@ -1,0 +1,217 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	telemetryv1 "github.com/portcullis-dev/portcullis/api/telemetry/v1"
+)
+
+// SpoolOptions of NewSpool. Zeros mean the defaults.
+type SpoolOptions struct {
+	// MaxBytes bounds the memory of all events that the server has not
+	// acknowledged, by estimate. Default 16 MiB.
+	MaxBytes int
+	// BatchBytes and BatchEvents bound one batch. Defaults 256 KiB and 512. A
+	// single event is sent whatever its size; the agent makes none above 64 KiB.
+	BatchBytes, BatchEvents int
+	// Window is how many batches may wait for their acknowledgement. Default 64.
+	Window int
+}
+
+// Spool holds what the server does not have yet. It is safe for concurrent use.
+type Spool struct {
+	opts  SpoolOptions
+	ready chan struct{} // holds a token when there may be something to send
+
+	mu      sync.Mutex
+	pending []item // without a number, the oldest first
+	flight  []batch
+	size    int
+	dropped uint64
+	batches uint64 // numbers given
+	events  uint64
+	acked   uint64
+	closed  bool
+}
+
+type item struct {
+	event *telemetryv1.Event
+	cost  int
+}
+
+type batch struct {
+	message *telemetryv1.Batch
+	cost    int
+}
+
+// NewSpool makes an empty spool.
+func NewSpool(opts SpoolOptions) (*Spool, error) {
+	for _, o := range []struct {
+		name  string
+		value *int
+		zero  int
+	}{
+		{"MaxBytes", &opts.MaxBytes, 16 << 20},
+		{"BatchBytes", &opts.BatchBytes, 256 << 10},
+		{"BatchEvents", &opts.BatchEvents, 512},
+		{"Window", &opts.Window, 64},
+	} {
+		if *o.value < 0 {
+			return nil, fmt.Errorf("options: %s is %d", o.name, *o.value)
+		}
+		if *o.value == 0 {
+			*o.value = o.zero
+		}
+	}
+	return &Spool{opts: opts, ready: make(chan struct{}, 1)}, nil
+}
+
+// eventOverhead is what an event's structures take beside its strings.
+const eventOverhead = 768
+
+// cost estimates an event's memory: every string has a header beside its bytes.
+func cost(e *telemetryv1.Event) int {
+	args := len(e.GetProcess().GetArgs()) + len(e.GetProcess().GetParent().GetArgs())
+	return eventOverhead + proto.Size(e) + 16*args
+}
+
+// Push takes over an event. It never blocks.
+func (s *Spool) Push(e *telemetryv1.Event) {
+	c := cost(e)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		s.dropped++
+		return
+	}
+	s.pending = append(s.pending, item{e, c})
+	s.size += c
+	for s.size > s.opts.MaxBytes && len(s.pending) > 0 {
+		s.size -= s.pending[0].cost
+		s.pending[0] = item{}
+		s.pending = s.pending[1:]
+		s.dropped++
+	}
+	s.signal()
+}
+
+// Close says that nothing more comes. What is there can still be sent.
+func (s *Spool) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.signal()
+}
+
+func (s *Spool) signal() {
+	select {
+	case s.ready <- struct{}{}:
+	default:
+	}
+}
+
+// SpoolStats is a spool's state.
+type SpoolStats struct {
+	// Pending events have not been sent, Flight batches not been acknowledged.
+	Pending, Flight int
+	// Bytes is the estimate of what both take.
+	Bytes int
+	// Dropped counts events that were never sent, since the start.
+	Dropped uint64
+	// Sent counts batches and Events the events in them, Acked the batches that
+	// the server has taken over. A batch that is sent again counts once.
+	Sent, Events, Acked uint64
+}
+
+// Stats returns the spool's state.
+func (s *Spool) Stats() SpoolStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return SpoolStats{
+		Pending: len(s.pending), Flight: len(s.flight), Bytes: s.size,
+		Dropped: s.dropped, Sent: s.batches, Events: s.events, Acked: s.acked,
+	}
+}
+
+// next makes a batch of pending events and gives it its number. It returns nil
+// if there is nothing to send or the window is full; with empty set, a batch
+// is made even of no events.
+func (s *Spool) next(empty bool) *telemetryv1.Batch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.flight) >= s.opts.Window || len(s.pending) == 0 && !empty {
+		return nil
+	}
+	b := batch{message: &telemetryv1.Batch{}}
+	for len(s.pending) > 0 && len(b.message.Events) < s.opts.BatchEvents {
+		it := s.pending[0]
+		if len(b.message.Events) > 0 && b.cost+it.cost > s.opts.BatchBytes {
+			break
+		}
+		s.pending[0] = item{}
+		s.pending = s.pending[1:]
+		s.events++
+		it.event.Sequence = s.events
+		b.message.Events = append(b.message.Events, it.event)
+		b.cost += it.cost
+	}
+	s.batches++
+	b.message.Sequence = s.batches
+	s.flight = append(s.flight, b)
+	return b.message
+}
+
+// unacknowledged returns the batches to send again on a new stream.
+func (s *Spool) unacknowledged() []*telemetryv1.Batch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	batches := make([]*telemetryv1.Batch, 0, len(s.flight))
+	for _, b := range s.flight {
+		batches = append(batches, b.message)
+	}
+	return batches
+}
+
+var errAck = errors.New("the server acknowledged a batch that was never sent")
+
+// acknowledge forgets all batches up to sequence.
+func (s *Spool) acknowledge(sequence uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sequence > s.batches {
+		return fmt.Errorf("%w: %d, the last was %d", errAck, sequence, s.batches)
+	}
+	for len(s.flight) > 0 && s.flight[0].message.GetSequence() <= sequence {
+		s.size -= s.flight[0].cost
+		s.flight[0] = batch{}
+		s.flight = s.flight[1:]
+		s.acked++
+	}
+	s.signal()
+	return nil
+}
+
+// inFlight is how many batches wait for their acknowledgement, and drained
+// whether the spool is closed and the server has all of it.
+func (s *Spool) inFlight() (n int, drained bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.flight), s.closed && len(s.flight) == 0 && len(s.pending) == 0
+}
+
+// full says whether the pending events fill a batch.
+func (s *Spool) full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pending) >= s.opts.BatchEvents
+}
+
+// stamp writes what is true as a batch is handed to the stream.
+func stamp(b *telemetryv1.Batch, lost *telemetryv1.Lost, now *timestamppb.Timestamp) {
+	b.Lost, b.SentAt = lost, now
+}

@@ -1,0 +1,291 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/rest"
+
+	"github.com/portcullis-dev/portcullis/auditsink"
+	"github.com/portcullis-dev/portcullis/bus"
+	"github.com/portcullis-dev/portcullis/canary"
+	"github.com/portcullis-dev/portcullis/collector"
+	"github.com/portcullis-dev/portcullis/config"
+	"github.com/portcullis-dev/portcullis/correlator"
+	"github.com/portcullis-dev/portcullis/correlator/field"
+	"github.com/portcullis-dev/portcullis/identity"
+	"github.com/portcullis-dev/portcullis/notify"
+	"github.com/portcullis-dev/portcullis/pki"
+	"github.com/portcullis-dev/portcullis/quarantine"
+	"github.com/portcullis-dev/portcullis/rule"
+	"github.com/portcullis-dev/portcullis/webhook"
+)
+
+// blindAfter is how long the audit stream may be silent before the server calls
+// itself blind: the default batch wait of an API server (30 s), and as much again.
+const blindAfter = time.Minute
+
+// Options are what a Server is made from. All are required.
+type Options struct {
+	Config config.Config
+	REST   *rest.Config
+	// Detections is where detections are written, one JSON document a line, if
+	// the configuration asks for it.
+	Detections io.Writer
+	Logger     *slog.Logger
+	Registry   *prometheus.Registry
+}
+
+func (o Options) validate() error {
+	switch {
+	case o.REST == nil:
+		return errors.New("app: Options.REST is nil")
+	case o.Detections == nil:
+		return errors.New("app: Options.Detections is nil")
+	case o.Logger == nil:
+		return errors.New("app: Options.Logger is nil")
+	case o.Registry == nil:
+		return errors.New("app: Options.Registry is nil")
+	}
+	return nil
+}
+
+// Server is the assembled server.
+type Server struct {
+	opts    Options
+	clients *clients
+	rules   *rule.Set
+
+	certificates *pki.Manager
+	resolver     *identity.Resolver
+	hold         *identity.Hold
+	canary       *canary.Canary
+	correlator   *correlator.Correlator
+	pipeline     *pipeline
+	events       *quarantine.Events
+	index        *quarantine.Index
+	quarantine   *quarantine.Manager
+	notify       *notify.Fanout
+	collector    *collector.Server
+	webhook      *webhook.Server
+
+	endpoints         []*endpoint
+	collectorListener net.Listener
+}
+
+// New builds the server and binds its addresses. Nothing runs before Run; after
+// an error nothing is bound any more.
+func New(ctx context.Context, opts Options) (*Server, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{opts: opts, index: &quarantine.Index{}}
+	for _, build := range []func(context.Context) error{
+		s.buildClients, s.buildCertificates, s.buildIdentity, s.buildResponse,
+		s.buildCorrelation, s.buildCollector, s.buildGate, s.buildEndpoints,
+	} {
+		if err := build(ctx); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+	}
+	return s, nil
+}
+
+func (s *Server) logger(part string) *slog.Logger { return s.opts.Logger.With("part", part) }
+
+func (s *Server) buildClients(context.Context) (err error) {
+	s.clients, err = newClients(s.opts.REST)
+	return err
+}
+
+func (s *Server) buildCertificates(context.Context) error {
+	cfg := s.opts.Config
+	store, err := pki.NewStore(pki.StoreOptions{
+		Client:        s.clients.objects,
+		Namespace:     cfg.Namespace,
+		ServingSecret: cfg.PKI.ServingSecret,
+		SinkCASecret:  cfg.PKI.SinkCASecret,
+		Clock:         time.Now,
+		Logger:        s.logger("pki"),
+	})
+	if err != nil {
+		return err
+	}
+	s.certificates, err = pki.NewManager(pki.Options{
+		Store:                store,
+		Names:                s.serverNames,
+		TrustConfigMap:       cfg.PKI.TrustConfigMap,
+		WebhookConfiguration: cfg.Webhook.ConfigurationName,
+		Logger:               s.logger("pki"),
+		Registerer:           s.opts.Registry,
+	})
+	return err
+}
+
+func (s *Server) buildIdentity(context.Context) (err error) {
+	s.resolver, err = identity.New(identity.Options{
+		Client:     s.clients.kubernetes,
+		Logger:     s.logger("identity"),
+		Registerer: s.opts.Registry,
+	})
+	if err != nil {
+		return err
+	}
+	s.hold, err = identity.NewHold(identity.HoldOptions{Resolver: s.resolver, Registerer: s.opts.Registry})
+	return err
+}
+
+func (s *Server) buildResponse(context.Context) (err error) {
+	s.events, err = quarantine.NewEvents(quarantine.EventsOptions{
+		Client: s.clients.kubernetes, Logger: s.logger("events"), Registerer: s.opts.Registry,
+	})
+	if err != nil {
+		return err
+	}
+	s.quarantine, err = quarantine.NewManager(quarantine.Options{
+		Client:     s.clients.objects,
+		Index:      s.index,
+		Announcer:  s.events,
+		PodGone:    s.podGone,
+		Logger:     s.logger("quarantine"),
+		Registerer: s.opts.Registry,
+	})
+	if err != nil {
+		return err
+	}
+	s.notify, err = newNotifiers(s.opts, s.logger("notify"))
+	return err
+}
+
+// podGone reports what is known for sure: a pod that the resolver has not seen
+// may be newer than its watch.
+func (s *Server) podGone(uid string) bool {
+	alive, known := s.resolver.Alive(uid)
+	return known && !alive
+}
+
+func (s *Server) buildCorrelation(context.Context) (err error) {
+	cfg := s.opts.Config
+	schema := field.New()
+	s.rules, err = loadRules(cfg, schema)
+	if err != nil {
+		return err
+	}
+	for _, warning := range s.rules.Warnings() {
+		s.logger("rules").Warn("rule runs, but perhaps not as meant", "warning", warning.String())
+	}
+	handover, err := bus.NewMemory(bus.MemoryOptions{Registerer: s.opts.Registry})
+	if err != nil {
+		return err
+	}
+	s.correlator, err = correlator.New(correlator.Options{
+		Rules:      s.rules,
+		Schema:     schema,
+		Mode:       rule.Mode(cfg.Mode),
+		Overrides:  overrides(cfg),
+		Bus:        handover,
+		Detections: &responder{rules: s.rules, quarantine: s.quarantine, notify: s.notify, logger: s.logger("respond")},
+		Clock:      time.Now,
+		Lateness:   cfg.Lateness.Duration,
+		Logger:     s.logger("correlator"),
+		Registerer: s.opts.Registry,
+	})
+	if err != nil {
+		return err
+	}
+	s.canary, err = canary.New(canary.Options{
+		Request:    s.clients.canary(cfg.Namespace, cfg.Audit.CanaryConfigMap),
+		Period:     cfg.Audit.CanaryPeriod.Duration,
+		BlindAfter: blindAfter,
+		Clock:      time.Now,
+		Logger:     s.logger("canary"),
+		Registerer: s.opts.Registry,
+	})
+	if err != nil {
+		return err
+	}
+	s.pipeline = newPipeline(s.canary, s.hold, s.correlator, s.logger("pipeline"), s.opts.Registry)
+	return nil
+}
+
+func (s *Server) buildCollector(ctx context.Context) error {
+	cfg := s.opts.Config
+	reviewer, err := collector.NewTokenReviewer(collector.TokenReviewerOptions{
+		Reviews:        s.clients.kubernetes.AuthenticationV1().TokenReviews(),
+		Namespace:      cfg.Namespace,
+		ServiceAccount: cfg.Collector.ServiceAccount,
+		Clock:          time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	s.collector, err = collector.New(collector.Options{
+		Pipeline:      s.pipeline,
+		Authenticator: reviewer,
+		Placement:     s.resolver,
+		TLS:           s.certificates.ServerTLS(),
+		Clock:         time.Now,
+		Logger:        s.logger("collector"),
+		Registerer:    s.opts.Registry,
+	})
+	if err != nil {
+		return err
+	}
+	s.collectorListener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Collector.Listen)
+	return err
+}
+
+// close releases what New has bound.
+func (s *Server) close() error {
+	errs := make([]error, 0, len(s.endpoints)+1)
+	for _, e := range s.endpoints {
+		errs = append(errs, e.close())
+	}
+	if s.collectorListener != nil {
+		errs = append(errs, s.collectorListener.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Run runs the server until ctx ends or a part of it fails. It runs once.
+func (s *Server) Run(ctx context.Context) error {
+	serving := stage{
+		{"collector", func(ctx context.Context) error { return s.collector.Serve(ctx, s.collectorListener) }},
+		{"webhook", s.webhook.Run},
+	}
+	for _, e := range s.endpoints {
+		serving = append(serving, e.part())
+	}
+	return runStages(ctx, s.opts.Logger, []stage{
+		{{"notify", s.notify.Run}, {"events", s.events.Run}},
+		{{"identity", s.resolver.Run}, {"quarantine", s.quarantine.Run}},
+		{{"correlator", s.correlator.Run}},
+		{{"pipeline", s.pipeline.run}},
+		{{"hold", s.hold.Run}, {"certificates", s.certificates.Run}, {"canary", s.canary.Run}},
+		serving,
+	})
+}
+
+// Ready says whether the server can really judge, and if not, why.
+func (s *Server) Ready() error {
+	switch {
+	case s.certificates.ServingTrust() == nil:
+		return errors.New("certificates are not made yet")
+	case !s.resolver.Synced():
+		return errors.New("the cluster's pods are not known yet")
+	case !s.quarantine.Synced():
+		return errors.New("the cluster's quarantines are not known yet")
+	}
+	return nil
+}
+
+// interface checks: each source owns the interface of what it hands its events to.
+var (
+	_ auditsink.Pipeline = (*pipeline)(nil)
+	_ collector.Pipeline = (*pipeline)(nil)
+)

@@ -1,0 +1,34 @@
+package bus
+
+import (
+	"context"
+
+	"github.com/portcullis-dev/portcullis/event"
+)
+
+// Candidate is an event that satisfies one stage of one rule, under one join key.
+type Candidate struct {
+	// Rule is the rule's name. Stage is the index of the sequence's term,
+	// sequence.Until for its until term, 0 for a rule that is no sequence.
+	Rule  string
+	Stage int
+	// Key is the encoded join key, and what the candidate is partitioned by:
+	// all candidates that could meet have the same one.
+	Key string
+	// Event is shared and immutable.
+	Event *event.Event
+}
+
+// Handler takes delivery of a candidate. Nil acknowledges it.
+type Handler func(context.Context, Candidate) error
+
+// Bus hands candidates over. Its methods may be called concurrently.
+type Bus interface {
+	// Publish returns nil when the bus has taken over all candidates. After an
+	// error some may have been taken: publishing all of them again is right.
+	Publish(ctx context.Context, candidates ...Candidate) error
+	// Consume calls the handler, one candidate after the other, until the
+	// context ends (then it returns nil) or the handler returns an error (which
+	// it returns; that candidate is delivered again to the next Consume).
+	Consume(ctx context.Context, handle Handler) error
+}

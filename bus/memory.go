@@ -1,0 +1,128 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// ErrConsuming is what Memory.Consume returns while another Consume runs: two
+// would break the order.
+var ErrConsuming = errors.New("bus: a consumer is running already")
+
+// MemoryOptions configure a Memory bus.
+type MemoryOptions struct {
+	// Capacity is the most candidates that wait, default 65536. A publisher
+	// waits beyond that.
+	Capacity int
+	// Registerer takes the metrics. Required.
+	Registerer prometheus.Registerer
+}
+
+// Memory is a Bus within one process: bounded, ordered, and as durable as the process.
+type Memory struct {
+	queue chan Candidate
+	// consumer is held by the one Consume that runs; unacknowledged belongs to it.
+	consumer       sync.Mutex
+	unacknowledged *Candidate
+
+	published, delivered prometheus.Counter
+	refused, redelivered prometheus.Counter
+}
+
+// NewMemory returns an empty bus.
+func NewMemory(o MemoryOptions) (*Memory, error) {
+	if o.Capacity == 0 {
+		o.Capacity = 65536
+	}
+	switch {
+	case o.Capacity < 1:
+		return nil, fmt.Errorf("bus options: Capacity is %d, must be positive", o.Capacity)
+	case o.Registerer == nil:
+		return nil, errors.New("bus options: Registerer is missing")
+	}
+	m := &Memory{queue: make(chan Candidate, o.Capacity)}
+	if err := m.register(o.Registerer); err != nil {
+		return nil, fmt.Errorf("bus metrics: %w", err)
+	}
+	return m, nil
+}
+
+func (m *Memory) register(r prometheus.Registerer) error {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "portcullis_bus_" + name, Help: help})
+	}
+	m.published = counter("published_total", "Candidates that the bus has taken over.")
+	m.delivered = counter("delivered_total", "Candidates that the consumer has acknowledged.")
+	m.refused = counter("refused_total", "Candidates that the publisher gave up on while the bus was full. It has been told.")
+	m.redelivered = counter("redelivered_total", "Candidates delivered again because the consumer ended with an error.")
+	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "portcullis_bus_waiting", Help: "Candidates that wait for the consumer.",
+	}, func() float64 { return float64(len(m.queue)) })
+	for _, c := range []prometheus.Collector{m.published, m.delivered, m.refused, m.redelivered, waiting} {
+		if err := r.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Publish implements Bus.
+func (m *Memory) Publish(ctx context.Context, candidates ...Candidate) error {
+	for i, c := range candidates {
+		select {
+		case m.queue <- c:
+			m.published.Inc()
+			continue
+		default:
+		}
+		select {
+		case m.queue <- c:
+			m.published.Inc()
+		case <-ctx.Done():
+			m.refused.Add(float64(len(candidates) - i))
+			return fmt.Errorf("publish candidate %d of %d: bus is full: %w", i+1, len(candidates), context.Cause(ctx))
+		}
+	}
+	return nil
+}
+
+// Consume implements Bus. Only one may run at a time.
+func (m *Memory) Consume(ctx context.Context, handle Handler) error {
+	if !m.consumer.TryLock() {
+		return ErrConsuming
+	}
+	defer m.consumer.Unlock()
+	if m.unacknowledged != nil {
+		m.redelivered.Inc()
+		if err := m.deliver(ctx, *m.unacknowledged, handle); err != nil {
+			return err
+		}
+	}
+	for {
+		if ctx.Err() != nil {
+			return nil
+		}
+		select {
+		case c := <-m.queue:
+			if err := m.deliver(ctx, c, handle); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (m *Memory) deliver(ctx context.Context, c Candidate, handle Handler) error {
+	if err := handle(ctx, c); err != nil {
+		m.unacknowledged = &c
+		return err
+	}
+	m.unacknowledged = nil
+	m.delivered.Inc()
+	return nil
+}

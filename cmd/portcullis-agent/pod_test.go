@@ -1,0 +1,74 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/portcullis-dev/portcullis/agent/kerneltest"
+)
+
+// TestInAPod runs the agent as its DaemonSet does: in a container with its own
+// PID, mount and network namespaces, on a read-only file system without any of
+// the host's directories, with two capabilities.
+func TestInAPod(t *testing.T) {
+	kerneltest.RequireRoot(t)
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := kerneltest.Options{
+		Capabilities: []string{"CAP_BPF", "CAP_PERFMON"}, ReadOnly: true,
+		Binds: map[string]string{"/tmp": filepath.Dir(binary)},
+	}
+	pod := kerneltest.Start(t, opts)
+	tool := []string{"/usr/bin/env", "PORTCULLIS_TEST_TOOL=agent", "/tmp/" + filepath.Base(binary)}
+	if out := pod.Exec(append(tool, "--check")...); !strings.Contains(out, "exec") {
+		t.Errorf("the check says:\n%s", out)
+	}
+
+	cmd := pod.Command(append(tool, "--output=json")...)
+	var stdout, stderr lines
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+	})
+	stderr.wait(t, coverageLogged)
+	other := kerneltest.Start(t, kerneltest.Options{})
+	other.Exec("/usr/bin/cat", "/var/run/secrets/kubernetes.io/serviceaccount/token")
+	stdout.wait(t, `"id":"`+other.ID+`".*"path":"/var/run/secrets/kubernetes.io/serviceaccount/token"`)
+}
+
+// TestMissingPermission: what is missing is said, and what to do about it.
+func TestMissingPermission(t *testing.T) {
+	kerneltest.RequireRoot(t)
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := map[string]string{"/tmp": filepath.Dir(binary)}
+	for name, test := range map[string]struct {
+		opts kerneltest.Options
+		want string
+	}{
+		"no PERFMON": {kerneltest.Options{Capabilities: []string{"CAP_BPF"}, ReadOnly: true, Binds: dir}, "the capabilities BPF and PERFMON"},
+		"no BTF":     {kerneltest.Options{Capabilities: []string{"CAP_BPF", "CAP_PERFMON"}, Binds: dir}, "CONFIG_DEBUG_INFO_BTF"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := kerneltest.Start(t, test.opts)
+			cmd := c.Command("/usr/bin/env", "PORTCULLIS_TEST_TOOL=agent", "/tmp/"+filepath.Base(binary), "--check")
+			out, err := cmd.CombinedOutput()
+			if err == nil || !strings.Contains(string(out), test.want) {
+				t.Errorf("the check ended with %v, want something about %q:\n%s", err, test.want, out)
+			}
+			if !strings.Contains(string(out), "exec") || !strings.Contains(string(out), "not available") {
+				t.Errorf("there is no table:\n%s", out)
+			}
+		})
+	}
+}

@@ -1,0 +1,40 @@
+// Package collector receives what the node agents see: one gRPC stream per
+// agent (package api/telemetry/v1) becomes event.Events.
+//
+// # Who may send, and about whom
+//
+// The server shows a certificate; an agent shows a token as
+// "authorization: Bearer …". An Authenticator says whose it is and which node it
+// was made for: TokenReviewer asks the API server. The node comes from the token,
+// never from what the agent says about itself, and an agent may speak only for
+// pods that run there: an event about a pod that Placement knows elsewhere is
+// refused, counted and logged as what it may be, an attack from a captured
+// node. A pod that Placement does not know is let through: the news of a pod
+// may take longer than its first process.
+//
+// # What an acknowledgement means
+//
+// An agent keeps a batch until it is acknowledged, and sends it again on its next
+// stream otherwise. So a batch is acknowledged only after the Pipeline has taken
+// it over, and a batch that was acknowledged already is acknowledged again and
+// otherwise left alone. Should a resent batch reach another replica (or this one
+// after a restart), its events come twice, with the same IDs: an ID is a hash of
+// node, session and the event's number in it, which stay the same however often
+// the event is sent. A new agent process has a new session, and numbers anew.
+//
+// # Loss
+//
+// Nothing is lost silently. Agents count what they could not send; numbers that
+// are missing show what never arrived; both become metrics, and a warning in the
+// log. An event that makes no sense is refused alone: the batch is acknowledged
+// all the same, since sending it again would not make it better.
+//
+// While the Pipeline is busy the stream waits, bounded in time: the agent notices
+// by gRPC's flow control and keeps events in its spool.
+//
+// # Streams end
+//
+// A stream ends by itself at a random age of about half an hour, so that tokens
+// are checked again and agents spread over replicas; the agent reconnects at
+// once. When the server stops, streams finish the batch in hand first.
+package collector

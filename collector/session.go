@@ -1,0 +1,165 @@
+package collector
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	telemetryv1 "github.com/portcullis-dev/portcullis/api/telemetry/v1"
+)
+
+const (
+	// keepSession is how long a session without a stream is remembered. Agents
+	// reconnect within seconds.
+	keepSession = time.Hour
+	// maxSessionsPerNode bounds what one agent that keeps inventing sessions can
+	// make us remember: the running one and some that have just ended.
+	maxSessionsPerNode = 4
+)
+
+// session is what is known of one agent process, across its streams.
+type session struct {
+	node, id string
+
+	// mu is held while a batch is handled: of two streams of one session, which
+	// meet when an agent reconnects before its old connection was found dead,
+	// one waits for the other.
+	mu sync.Mutex
+	// acked is the last batch that was acknowledged, 0 before the first.
+	acked uint64
+	// lastEvent is the number of the last event that arrived.
+	lastEvent uint64
+	lost      [4]uint64
+
+	// warnLoss and warnForeign keep one agent from filling the log.
+	warnLoss, warnForeign rate.Sometimes
+
+	// Guarded by sessions.mu:
+	supersede func() // ends the stream in charge; nil without one
+	streams   int
+	seen      time.Time
+}
+
+// causes are the labels of session.lost, in its order.
+var causes = [4]string{"ring_full", "spool_full", "rate_limited", "undecodable"}
+
+// lostSince updates the counters and returns by how much each grew.
+func (s *session) lostSince(l *telemetryv1.Lost) (grew [4]uint64, lost bool) {
+	now := [4]uint64{l.GetRingFull(), l.GetSpoolFull(), l.GetRateLimited(), l.GetUndecodable()}
+	for i, n := range now {
+		// Within a session they only grow: a lower number is of an older batch.
+		if n > s.lost[i] {
+			grew[i], lost = n-s.lost[i], true
+			s.lost[i] = n
+		}
+	}
+	return grew, lost
+}
+
+// missing returns how many numbers between last and next never came. Nothing is
+// missing before the first one that this process sees: the earlier ones may
+// have gone to another replica, or to this one before it was restarted.
+func missing(last, next uint64) uint64 {
+	if last == 0 || next <= last {
+		return 0
+	}
+	return next - last - 1
+}
+
+// sessions are the sessions of all nodes. Their number is bounded by that of the
+// cluster's nodes, which agents cannot choose: they are in their tokens.
+type sessions struct {
+	clock  func() time.Time
+	forget func(node string)
+
+	mu     sync.Mutex
+	byNode map[string][]*session
+	swept  time.Time
+}
+
+// newSessions makes an empty table; forget is called for nodes that are no longer heard of.
+func newSessions(clock func() time.Time, forget func(node string)) *sessions {
+	return &sessions{clock: clock, forget: forget, byNode: make(map[string][]*session), swept: clock()}
+}
+
+// attach puts a stream in charge of a session and ends the one that was.
+func (t *sessions) attach(node, id string, supersede func()) *session {
+	now := t.clock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sweep(now)
+	s := t.find(node, id)
+	if s == nil {
+		s = &session{
+			node: node, id: id,
+			warnLoss:    rate.Sometimes{Interval: time.Minute},
+			warnForeign: rate.Sometimes{Interval: time.Minute},
+		}
+		t.byNode[node] = append(t.room(node), s)
+	}
+	if s.supersede != nil {
+		s.supersede()
+	}
+	s.supersede, s.seen = supersede, now
+	s.streams++
+	return s
+}
+
+func (t *sessions) find(node, id string) *session {
+	for _, s := range t.byNode[node] {
+		if s.id == id {
+			return s
+		}
+	}
+	return nil
+}
+
+// room is a node's sessions with room for one more: the one that was heard of
+// least recently goes. Its stream, if it has one, goes on with what it holds.
+func (t *sessions) room(node string) []*session {
+	list := t.byNode[node]
+	if len(list) < maxSessionsPerNode {
+		return list
+	}
+	oldest := 0
+	for i, s := range list {
+		if s.seen.Before(list[oldest].seen) {
+			oldest = i
+		}
+	}
+	return append(list[:oldest:oldest], list[oldest+1:]...)
+}
+
+// detach tells that a stream of the session has ended.
+func (t *sessions) detach(s *session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.streams--
+	s.seen = t.clock()
+	if s.streams == 0 {
+		s.supersede = nil
+	}
+}
+
+// sweep forgets sessions that ended long ago.
+func (t *sessions) sweep(now time.Time) {
+	if now.Sub(t.swept) < keepSession {
+		return
+	}
+	t.swept = now
+	for node, list := range t.byNode {
+		var kept []*session
+		for _, s := range list {
+			if s.streams > 0 || now.Sub(s.seen) < keepSession {
+				kept = append(kept, s)
+			}
+		}
+		if len(kept) > 0 {
+			t.byNode[node] = kept
+			continue
+		}
+		delete(t.byNode, node)
+		t.forget(node)
+	}
+}

@@ -1,0 +1,109 @@
+package correlator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/portcullis-dev/portcullis/bus"
+	"github.com/portcullis-dev/portcullis/event"
+)
+
+// Correlator runs rules over events. Ingest may be called concurrently, and
+// while Run runs.
+type Correlator struct {
+	options Options
+	metrics *metrics
+	matcher *matcher
+	// join is used under mutex: by the bus' consumer and by the ticker.
+	mutex sync.Mutex
+	join  *join
+}
+
+// New returns a Correlator for the rules. It concludes nothing before Run.
+func New(o Options) (*Correlator, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("correlator options: %w", err)
+	}
+	m, err := newMetrics(o.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("correlator metrics: %w", err)
+	}
+	j, err := newJoin(o, m)
+	if err != nil {
+		return nil, fmt.Errorf("correlator: %w", err)
+	}
+	return &Correlator{options: o, metrics: m, matcher: newMatcher(o, m), join: j}, nil
+}
+
+// Ingest matches events against every rule and publishes what some rule wants.
+// Nil means that the bus has it: the events may be acknowledged. After an error
+// the caller should deliver all of them again; duplicates do no harm.
+func (c *Correlator) Ingest(ctx context.Context, events []*event.Event) error {
+	candidates := c.matcher.match(events)
+	if len(candidates) == 0 {
+		return nil
+	}
+	if err := c.options.Bus.Publish(ctx, candidates...); err != nil {
+		return fmt.Errorf("ingest %d events: %w", len(events), err)
+	}
+	c.metrics.published(candidates)
+	return nil
+}
+
+// Match returns the candidates that Ingest would publish for one event, without
+// publishing or counting them.
+func (c *Correlator) Match(e *event.Event) []bus.Candidate {
+	return c.matcher.matchOne(e, nil)
+}
+
+// Run consumes the bus and concludes detections until the context ends or the
+// bus fails. It returns nil in the former case.
+func (c *Correlator) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var ticking sync.WaitGroup
+	ticking.Go(func() { c.tick(ctx) })
+	err := c.options.Bus.Consume(ctx, c.consume)
+	cancel()
+	ticking.Wait()
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("correlator: consume candidates: %w", err)
+	}
+	return nil
+}
+
+// consume takes delivery of one candidate.
+func (c *Correlator) consume(ctx context.Context, candidate bus.Candidate) error {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	// What was delivered is concluded, also while the server stops.
+	c.hand(context.WithoutCancel(ctx), c.join.take(candidate, c.options.Clock()))
+	return nil
+}
+
+// tick moves the watermark on while nothing arrives.
+func (c *Correlator) tick(ctx context.Context) {
+	ticker := time.NewTicker(c.options.Tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			c.mutex.Lock()
+			c.hand(context.WithoutCancel(ctx), c.join.advance(c.options.Clock()))
+			c.mutex.Unlock()
+		}
+	}
+}
+
+// hand passes detections on.
+func (c *Correlator) hand(ctx context.Context, detections []*event.Detection) {
+	for _, d := range detections {
+		c.options.Detections.Handle(ctx, d)
+	}
+}

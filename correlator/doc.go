@@ -1,0 +1,32 @@
+// Package correlator runs detection rules over events and concludes detections.
+//
+// It has two halves with a bus between them. The stateless half, Ingest, runs at
+// every replica: it evaluates every rule's predicates and publishes only what
+// some rule wants, as candidates of (rule, stage, join key). When Ingest has
+// returned nil, the bus is responsible for them, and an API server or an agent
+// may be told so. The stateful half, Run, consumes the bus: it feeds the pure
+// engines of package sequence, one per sequence rule, turns matches into
+// detections and hands them on.
+//
+// # What a detection is about
+//
+// Its pod is the one in which the chain's telemetry happened; without telemetry
+// it is the subject of its audit events (event.Event.SubjectPod). Its user is
+// the authenticated one of its audit events. If the events of one chain
+// disagree, or an identity is less than certain (a pod needs a UID, and
+// confidence by-name or better), the detection says so in Why and its action is
+// none: an ambiguous identity never quarantines anybody, in no mode. A pod that
+// is ambiguous still joins, as each of its candidates.
+//
+// # Time
+//
+// Sequences are ordered by the events' own time. The watermark, below which no
+// more is expected, follows the newest StageTime that was seen, less Lateness;
+// when nothing arrives it moves on with the clock, so that an idle stream
+// expires too. It never runs ahead of the clock, whatever time an event claims.
+//
+// # Rules that misbehave
+//
+// A rule that panics fails for that event only; one that keeps being slow is
+// suspended for a while. Both are counted and logged, the others go on.
+package correlator

@@ -1,0 +1,161 @@
+package correlator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/portcullis-dev/portcullis/bus"
+	"github.com/portcullis-dev/portcullis/correlator/field"
+	"github.com/portcullis-dev/portcullis/correlator/sequence"
+	"github.com/portcullis-dev/portcullis/eql/value"
+	"github.com/portcullis-dev/portcullis/event"
+	"github.com/portcullis-dev/portcullis/rule"
+)
+
+// Detections takes what the correlator concludes. Handle is called for one
+// detection at a time, and never twice for one ID (within what Options.Remembered
+// remembers). It holds up the join while it runs.
+type Detections interface {
+	Handle(ctx context.Context, d *event.Detection)
+}
+
+// DetectionsFunc is a function as Detections.
+type DetectionsFunc func(context.Context, *event.Detection)
+
+// Handle implements Detections.
+func (f DetectionsFunc) Handle(ctx context.Context, d *event.Detection) { f(ctx, d) }
+
+// Options configure a Correlator.
+type Options struct {
+	// Rules are the rules to run. Required, may be empty.
+	Rules *rule.Set
+	// Schema is the one that Rules were compiled with. Required.
+	Schema *field.Schema
+	// Mode is that of rules without a mode of their own, default rule.Observe.
+	Mode rule.Mode
+	// Overrides by rule name win over the rule's own mode.
+	Overrides map[string]rule.Mode
+	// Bus carries candidates from Ingest to Run. Required.
+	Bus bus.Bus
+	// Detections takes what is concluded. Required.
+	Detections Detections
+	// Clock tells the wall time. Required.
+	Clock func() time.Time
+	// Logger and Registerer are required.
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+
+	// Lateness is how long the slowest source may take to deliver an event,
+	// default 2m: an API server waits up to 30s for a batch to fill, and tries
+	// again after 10s and more if a delivery fails.
+	Lateness time.Duration
+	// MaxSpan caps sequences that name no maxspan, default 10m.
+	MaxSpan time.Duration
+	// Tick is how often an idle correlator looks at the clock, default 1s.
+	Tick time.Duration
+	// Remembered is how many detection IDs are remembered, default 65536.
+	Remembered int
+	// MaxHits and MaxBytes bound the state of all sequence rules together,
+	// default 1<<20 and 512 MiB. Beyond, the rule that keeps most forgets its oldest.
+	MaxHits  int
+	MaxBytes int64
+	// Limits bound each sequence rule's state; Hits and Bytes default to
+	// MaxHits and MaxBytes.
+	Limits sequence.Limits
+}
+
+func (o Options) withDefaults() Options {
+	if o.Mode == "" {
+		o.Mode = rule.Observe
+	}
+	if o.Lateness == 0 {
+		o.Lateness = 2 * time.Minute
+	}
+	if o.MaxSpan == 0 {
+		o.MaxSpan = 10 * time.Minute
+	}
+	if o.Tick == 0 {
+		o.Tick = time.Second
+	}
+	if o.Remembered == 0 {
+		o.Remembered = 65536
+	}
+	if o.MaxHits == 0 {
+		o.MaxHits = 1 << 20
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = 512 << 20
+	}
+	if o.Limits.Hits == 0 {
+		o.Limits.Hits = o.MaxHits
+	}
+	if o.Limits.Bytes == 0 {
+		o.Limits.Bytes = o.MaxBytes
+	}
+	return o
+}
+
+func (o Options) validate() error {
+	var missing []error
+	for name, absent := range map[string]bool{
+		"Rules": o.Rules == nil, "Schema": o.Schema == nil, "Bus": o.Bus == nil, "Detections": o.Detections == nil,
+		"Clock": o.Clock == nil, "Logger": o.Logger == nil, "Registerer": o.Registerer == nil,
+	} {
+		if absent {
+			missing = append(missing, fmt.Errorf("%s is missing", name))
+		}
+	}
+	if err := errors.Join(missing...); err != nil {
+		return err
+	}
+	if schema := o.Rules.Schema(); schema != nil && schema != value.Schema(o.Schema) {
+		return errors.New("the Schema is another than that which Rules were compiled with")
+	}
+	switch {
+	case o.MaxHits < 2:
+		return fmt.Errorf("MaxHits is %d, must be at least 2", o.MaxHits)
+	case o.MaxBytes < 1:
+		return fmt.Errorf("MaxBytes is %d, must be positive", o.MaxBytes)
+	case o.Lateness < 0:
+		return fmt.Errorf("negative Lateness %s", o.Lateness)
+	case o.MaxSpan < 0:
+		return fmt.Errorf("negative MaxSpan %s", o.MaxSpan)
+	case o.Tick < 0:
+		return fmt.Errorf("negative Tick %s", o.Tick)
+	case o.Remembered < 0:
+		return fmt.Errorf("negative Remembered %d", o.Remembered)
+	}
+	return o.validateModes()
+}
+
+func (o Options) validateModes() error {
+	known := func(m rule.Mode) bool { return m == rule.Observe || m == rule.Enforce }
+	if !known(o.Mode) {
+		return fmt.Errorf("unknown Mode %q, must be %s or %s", o.Mode, rule.Observe, rule.Enforce)
+	}
+	for name, mode := range o.Overrides {
+		if !known(mode) {
+			return fmt.Errorf("unknown mode %q in Overrides[%s], must be %s or %s", mode, name, rule.Observe, rule.Enforce)
+		}
+		if o.Rules.Get(name) == nil {
+			return fmt.Errorf("there is no rule for Overrides[%s]", name)
+		}
+	}
+	return nil
+}
+
+// mode is what applies to a rule.
+func (o Options) mode(r *rule.Rule) rule.Mode {
+	if m, ok := o.Overrides[r.Name]; ok {
+		return m
+	}
+	if r.Mode != "" {
+		return r.Mode
+	}
+	return o.Mode
+}

@@ -1,0 +1,104 @@
+package output
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// nasty is what somebody writes who wants to steer the reader's terminal: a
+// clear-screen, a C1 control, a right-to-left override, a tag character.
+const nasty = "a\x1b[2Jb\u009bc\u202ed\U000e0041e\r"
+
+func TestFormats(t *testing.T) {
+	pod := &corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{Name: "web-0", Annotations: map[string]string{"a": nasty}, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "m"}}},
+	}
+	for format, want := range map[Format]string{JSON: `"name": "web-0"`, YAML: "name: web-0", Name: "pod/web-0\n"} {
+		var out bytes.Buffer
+		if err := Object(&out, format, pod); err != nil {
+			t.Errorf("%s: %v", format, err)
+		}
+		if !strings.Contains(out.String(), want) || strings.Contains(out.String(), "managedFields") {
+			t.Errorf("%s: %s", format, out.String())
+		}
+		checkHarmless(t, out.String())
+	}
+	if err := Object(&bytes.Buffer{}, Wide, pod); err == nil {
+		t.Error("a single object as a table is no error")
+	}
+}
+
+// TestJSONIsLossless: programs get what was written.
+func TestJSONIsLossless(t *testing.T) {
+	pod := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: metav1.ObjectMeta{Name: nasty}}
+	var out bytes.Buffer
+	if err := Object(&out, JSON, pod); err != nil {
+		t.Fatal(err)
+	}
+	var back corev1.Pod
+	if err := json.Unmarshal(out.Bytes(), &back); err != nil {
+		t.Fatalf("%v in %s", err, out.String())
+	}
+	if back.Name != nasty {
+		t.Errorf("got %q, want %q", back.Name, nasty)
+	}
+}
+
+func TestRows(t *testing.T) {
+	columns := []Column{{Name: "Name"}, {Name: "Subject"}, {Name: "Reason", Wide: true}}
+	printed := func(f Format, batches ...[][]string) string {
+		var out bytes.Buffer
+		rows := NewRows(&out, f, columns...)
+		for _, batch := range batches {
+			if err := rows.Print(batch...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		checkHarmless(t, out.String())
+		return out.String()
+	}
+	got := printed(Table, [][]string{{"a-long-name", "x", "why"}, {"b", "y", ""}}, [][]string{{"c", "z", ""}})
+	want := "NAME          SUBJECT\na-long-name   x\nb             y\nc             z\n"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := printed(Wide, [][]string{{"a", "x", nasty}}); !strings.Contains(got, "REASON") || !strings.Contains(got, `\u{1b}`) {
+		t.Errorf("wide: %s", got)
+	}
+	// One row stays one line, whatever is in it.
+	if got := printed(Table, [][]string{{"a\nb", "x\f\v\r", ""}}); strings.Count(got, "\n") != 2 {
+		t.Errorf("lines: %q", got)
+	}
+}
+
+func TestFlag(t *testing.T) {
+	var f Format
+	c := &cobra.Command{RunE: func(*cobra.Command, []string) error { return nil }, SilenceErrors: true, SilenceUsage: true}
+	AddFlag(c, &f)
+	c.SetArgs([]string{"-o", "yaml"})
+	if err := c.Execute(); err != nil || f != YAML || f.IsTable() {
+		t.Errorf("-o yaml: %q, %v", f, err)
+	}
+	c.SetArgs([]string{"-o", "xml"})
+	if err := c.Execute(); err == nil || !strings.Contains(err.Error(), "json, yaml, name, wide") {
+		t.Errorf("-o xml: %v, want the formats that there are", err)
+	}
+}
+
+func checkHarmless(t *testing.T, text string) {
+	t.Helper()
+	for _, r := range text {
+		if r != '\n' && r != '\t' && !unicode.IsGraphic(r) {
+			t.Errorf("U+%04X reaches the terminal in %q", r, text)
+		}
+	}
+}

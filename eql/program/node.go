@@ -1,0 +1,80 @@
+package program
+
+import "github.com/portcullis-dev/portcullis/eql/ast"
+
+// node is a condition as logic over predicates. A stage is evaluated through the
+// conds made of it; a Set links the nodes of many stages so that each predicate
+// is evaluated once for all of them.
+type node struct {
+	op nodeOp
+	of []*node
+	// test is an opPredicate's; name is its text, by which equal ones are found.
+	test cond
+	name string
+}
+
+type nodeOp uint8
+
+const (
+	opTrue nodeOp = iota
+	opFalse
+	opPredicate
+	opNot
+	opAll
+	opEither
+)
+
+func truth(t bool) *node {
+	if t {
+		return &node{op: opTrue}
+	}
+	return &node{op: opFalse}
+}
+
+// predicate returns the node of a test, whose text is e's.
+func predicate(e ast.Expr, test cond) *node {
+	if c, ok := test.(constant); ok {
+		return truth(bool(c))
+	}
+	return &node{op: opPredicate, test: test, name: ast.Print(e)}
+}
+
+// decided returns the node's truth, if it has the same for every event.
+func (n *node) decided() (truth, ok bool) {
+	return n.op == opTrue, n.op == opTrue || n.op == opFalse
+}
+
+// negate returns the node's opposite; not not x is x.
+func (n *node) negate() *node {
+	if t, ok := n.decided(); ok {
+		return truth(!t)
+	}
+	if n.op == opNot {
+		return n.of[0]
+	}
+	return &node{op: opNot, of: []*node{n}}
+}
+
+// cond returns what evaluates the node.
+func (n *node) cond() cond {
+	switch n.op {
+	case opTrue, opFalse:
+		return constant(n.op == opTrue)
+	case opPredicate:
+		return n.test
+	case opNot:
+		return not{n.of[0].cond()}
+	case opEither:
+		return either(conds(n.of))
+	default:
+		return all(conds(n.of))
+	}
+}
+
+func conds(nodes []*node) []cond {
+	list := make([]cond, len(nodes))
+	for i, n := range nodes {
+		list[i] = n.cond()
+	}
+	return list
+}

@@ -1,0 +1,3 @@
+// Package containers talks to the cluster's containerd through its own client
+// program, ctr.
+package containers

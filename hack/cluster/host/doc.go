@@ -1,0 +1,3 @@
+// Package host answers what the machine has to offer to the test cluster, and
+// installs the Debian packages that it lacks.
+package host

@@ -1,0 +1,287 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/portcullis-dev/portcullis/event"
+)
+
+// The defaults of HoldOptions.
+const (
+	DefaultHold       = 5 * time.Second
+	DefaultMaxHeld    = 16_384
+	DefaultMaxHeldPod = 1_024
+)
+
+// HoldOptions are what a Hold needs.
+type HoldOptions struct {
+	Resolver *Resolver
+	// Max is how long an event waits for its pod; DefaultHold if zero.
+	Max time.Duration
+	// MaxEvents and MaxPerPod bound the waiting events, in all and of one pod;
+	// DefaultMaxHeld and DefaultMaxHeldPod if zero.
+	MaxEvents, MaxPerPod int
+	Registerer           prometheus.Registerer
+}
+
+// Hold passes events on once they are complete. Only telemetry of a pod that is
+// not known yet waits, each pod for itself: until the pod becomes known, or for
+// the time of HoldOptions.Max at most. An event that has waited long enough, or finds no
+// room, is passed on as it is. No event is ever dropped, and both cases are counted.
+//
+// The order of events is not kept: the correlator goes by event time.
+type Hold struct {
+	opts    HoldOptions
+	outcome *prometheus.CounterVec
+
+	mu   sync.Mutex
+	pods map[string]*waiting
+	// queue has the held events in order of their deadlines, and some that have left.
+	queue []*held
+	// count is how many wait.
+	count int
+	// ready are events whose pod has become known.
+	ready []*held
+	wake  chan struct{}
+}
+
+// waiting are the events of one unknown pod, oldest first.
+type waiting struct{ events []*held }
+
+type held struct {
+	e        *event.Event
+	uid      string
+	deliver  func(*event.Event)
+	deadline time.Time
+	left     bool
+}
+
+// NewHold makes a Hold. Make it before the Resolver runs.
+func NewHold(opts HoldOptions) (*Hold, error) {
+	if opts.Max == 0 {
+		opts.Max = DefaultHold
+	}
+	if opts.MaxEvents == 0 {
+		opts.MaxEvents = DefaultMaxHeld
+	}
+	if opts.MaxPerPod == 0 {
+		opts.MaxPerPod = DefaultMaxHeldPod
+	}
+	switch {
+	case opts.Resolver == nil:
+		return nil, errors.New("identity hold: Resolver is missing")
+	case opts.Registerer == nil:
+		return nil, errors.New("identity hold: Registerer is missing")
+	case opts.Max < 0 || opts.MaxEvents < 0 || opts.MaxPerPod < 0:
+		return nil, errors.New("identity hold: Max, MaxEvents and MaxPerPod must not be negative")
+	}
+	h := &Hold{opts: opts, pods: map[string]*waiting{}, wake: make(chan struct{}, 1)}
+	if err := h.register(); err != nil {
+		return nil, fmt.Errorf("identity hold metrics: %w", err)
+	}
+	opts.Resolver.onLearned(h.learned)
+	return h, nil
+}
+
+// The outcomes of a wait, as the metrics name them.
+const (
+	outcomeResolved = "resolved"
+	outcomeTimeout  = "timeout"
+	outcomeNoRoom   = "no-room"
+	outcomeStopped  = "stopped"
+)
+
+func (h *Hold) register() error {
+	h.outcome = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "portcullis_identity_held_total",
+		Help: "Telemetry events of pods not known at first, by outcome: resolved, or passed on incomplete because of timeout, no-room or stopped.",
+	}, []string{"outcome"})
+	for _, o := range []string{outcomeResolved, outcomeTimeout, outcomeNoRoom, outcomeStopped} {
+		h.outcome.WithLabelValues(o)
+	}
+	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "portcullis_identity_waiting_events",
+		Help: "Telemetry events that wait for their pod to become known.",
+	}, func() float64 {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return float64(h.count)
+	})
+	return errors.Join(h.opts.Registerer.Register(h.outcome), h.opts.Registerer.Register(waiting))
+}
+
+// Submit completes the event and passes it to deliver: at once and in the
+// caller's goroutine if its pod is known, else later in Run's. Submit never
+// blocks on a pod, and deliver must not block either.
+func (h *Hold) Submit(e *event.Event, deliver func(*event.Event)) {
+	if e.Audit != nil || e.Pod.UID == "" {
+		h.opts.Resolver.Complete(e)
+		deliver(e)
+		return
+	}
+	known := h.opts.Resolver.completeTelemetry(e)
+	if !known && h.keep(e, deliver) {
+		return
+	}
+	h.finish(e, deliver)
+}
+
+// finish hands on an event that waits no longer.
+func (h *Hold) finish(e *event.Event, deliver func(*event.Event)) {
+	h.opts.Resolver.Complete(e)
+	deliver(e)
+}
+
+// keep takes the event in, unless there is no room or the pod has become known.
+func (h *Hold) keep(e *event.Event, deliver func(*event.Event)) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	// The pod may have become known since: learned is called after the fact and
+	// under this lock, so one of the two sees the other.
+	if h.opts.Resolver.completeTelemetry(e) {
+		return false
+	}
+	pod := h.pods[e.Pod.UID]
+	if h.count >= h.opts.MaxEvents || pod != nil && len(pod.events) >= h.opts.MaxPerPod {
+		h.outcome.WithLabelValues(outcomeNoRoom).Inc()
+		return false
+	}
+	if pod == nil {
+		pod = &waiting{}
+		h.pods[e.Pod.UID] = pod
+	}
+	entry := &held{e: e, uid: e.Pod.UID, deliver: deliver, deadline: time.Now().Add(h.opts.Max)}
+	pod.events = append(pod.events, entry)
+	h.enqueue(entry)
+	return true
+}
+
+func (h *Hold) enqueue(entry *held) {
+	if len(h.queue) >= 2*h.opts.MaxEvents {
+		h.queue = slices.DeleteFunc(h.queue, func(other *held) bool { return other.left })
+	}
+	h.queue = append(h.queue, entry)
+	h.count++
+	if len(h.queue) == 1 {
+		h.signal()
+	}
+}
+
+// learned moves a pod's events to those that are ready.
+func (h *Hold) learned(uid, hash string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.release(uid)
+	if hash != "" {
+		h.release(hash)
+	}
+}
+
+func (h *Hold) release(uid string) {
+	pod := h.pods[uid]
+	if pod == nil {
+		return
+	}
+	delete(h.pods, uid)
+	for _, entry := range pod.events {
+		entry.left = true
+	}
+	h.count -= len(pod.events)
+	h.ready = append(h.ready, pod.events...)
+	h.signal()
+}
+
+func (h *Hold) signal() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run passes held events on until the context ends; then it passes on all that
+// still wait and returns nil. Submit must not be called after that.
+func (h *Hold) Run(ctx context.Context) error {
+	timer := time.NewTimer(h.opts.Max)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			h.pass(outcomeStopped, h.overdue(time.Time{}))
+			return nil
+		case <-h.wake:
+		case <-timer.C:
+		}
+		h.pass(outcomeResolved, h.takeReady())
+		now := time.Now()
+		h.pass(outcomeTimeout, h.overdue(now))
+		timer.Reset(h.untilNext(now))
+	}
+}
+
+func (h *Hold) takeReady() []*held {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	ready := h.ready
+	h.ready = nil
+	return ready
+}
+
+// overdue takes out the events whose deadline has passed, all for a zero time.
+func (h *Hold) overdue(now time.Time) []*held {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []*held
+	for len(h.queue) > 0 {
+		first := h.queue[0]
+		if !first.left && !now.IsZero() && now.Before(first.deadline) {
+			break
+		}
+		h.queue[0] = nil
+		h.queue = h.queue[1:]
+		if first.left {
+			continue
+		}
+		out = append(out, first)
+		h.drop(first)
+	}
+	if now.IsZero() {
+		out = append(out, h.ready...)
+		h.ready = nil
+	}
+	return out
+}
+
+// drop takes the event, the oldest of its pod, out of the pod's.
+func (h *Hold) drop(entry *held) {
+	h.count--
+	pod := h.pods[entry.uid]
+	pod.events = pod.events[1:]
+	if len(pod.events) == 0 {
+		delete(h.pods, entry.uid)
+	}
+}
+
+func (h *Hold) untilNext(now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.queue) == 0 {
+		return h.opts.Max
+	}
+	return h.queue[0].deadline.Sub(now)
+}
+
+// pass completes the events once more, which is where resolved ones get their
+// pod, and hands them on.
+func (h *Hold) pass(outcome string, events []*held) {
+	for _, entry := range events {
+		h.finish(entry.e, entry.deliver)
+	}
+	h.outcome.WithLabelValues(outcome).Add(float64(len(events)))
+}

@@ -1,0 +1,189 @@
+package identity
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/portcullis-dev/portcullis/event"
+)
+
+// delivered collects what a Hold passes on.
+type delivered struct {
+	mu     sync.Mutex
+	events []*event.Event
+	at     []time.Time
+}
+
+func (d *delivered) take(e *event.Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.events = append(d.events, e)
+	d.at = append(d.at, time.Now())
+}
+
+func (d *delivered) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.events)
+}
+
+// holding runs a Hold inside a synctest bubble until the test function returns.
+func holding(t *testing.T, opts HoldOptions, test func(r *Resolver, h *Hold)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := newResolver(t, time.Now)
+		opts.Resolver = r
+		opts.Registerer = prometheus.NewPedanticRegistry()
+		h, err := NewHold(opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = h.Run(ctx) })
+		synctest.Wait()
+		test(r, h)
+		cancel()
+		wg.Wait()
+		if h.count != 0 || len(h.pods) != 0 || len(h.ready) != 0 {
+			t.Errorf("the hold still has %d events of %d pods", h.count, len(h.pods))
+		}
+	})
+}
+
+func telemetry(uid string) *event.Event {
+	return &event.Event{Time: time.Now(), Pod: event.Pod{UID: uid, Confidence: event.Exact}}
+}
+
+func (h *Hold) counted(outcome string) float64 {
+	return testutil.ToFloat64(h.outcome.WithLabelValues(outcome))
+}
+
+func TestHoldReleasesWhenThePodBecomesKnown(t *testing.T) {
+	holding(t, HoldOptions{}, func(r *Resolver, h *Hold) {
+		var d delivered
+		h.Submit(telemetry("u1"), d.take)
+		h.Submit(telemetry("hash"), d.take)
+		time.Sleep(time.Second)
+		if d.count() != 0 {
+			t.Fatal("events of unknown pods did not wait")
+		}
+		r.put(newRecord(pod("u1", "web-0", time.Now())))
+		r.put(newRecord(pod("m1", "etcd", time.Now(), mirrorOf("hash"))))
+		synctest.Wait()
+		if d.count() != 2 || d.events[0].Pod.Name != "web-0" || d.events[1].Pod.UID != "m1" {
+			t.Errorf("passed on: %+v", d.events)
+		}
+		if h.counted(outcomeResolved) != 2 {
+			t.Errorf("%v resolved", h.counted(outcomeResolved))
+		}
+	})
+}
+
+func TestHoldGivesUp(t *testing.T) {
+	holding(t, HoldOptions{Max: 2 * time.Second}, func(_ *Resolver, h *Hold) {
+		var d delivered
+		begin := time.Now()
+		h.Submit(telemetry("u1"), d.take)
+		time.Sleep(time.Second)
+		h.Submit(telemetry("u2"), d.take)
+		time.Sleep(5 * time.Second)
+		if d.count() != 2 || d.at[0].Sub(begin) != 2*time.Second || d.at[1].Sub(begin) != 3*time.Second {
+			t.Errorf("passed on at %v, want each after 2 s", d.at)
+		}
+		if d.events[0].Pod.UID != "u1" || d.events[0].Pod.Name != "" || h.counted(outcomeTimeout) != 2 {
+			t.Errorf("the event is %+v, %v timeouts", d.events[0].Pod, h.counted(outcomeTimeout))
+		}
+	})
+}
+
+func TestHoldDelaysNobodyElse(t *testing.T) {
+	holding(t, HoldOptions{}, func(r *Resolver, h *Hold) {
+		r.put(newRecord(pod("known", "web-0", time.Now())))
+		var waiting, others delivered
+		h.Submit(telemetry("unknown"), waiting.take)
+		h.Submit(telemetry("known"), others.take)
+		h.Submit(&event.Event{Time: time.Now(), Audit: &event.Audit{Target: event.Pod{Namespace: "shop", Name: "nobody"}}}, others.take)
+		h.Submit(&event.Event{Time: time.Now()}, others.take)
+		if others.count() != 3 || waiting.count() != 0 {
+			t.Errorf("%d of 3 other events passed at once", others.count())
+		}
+	})
+}
+
+func TestHoldIsBounded(t *testing.T) {
+	holding(t, HoldOptions{MaxEvents: 10, MaxPerPod: 4}, func(r *Resolver, h *Hold) {
+		var flood, others delivered
+		for range 100 {
+			h.Submit(telemetry("flood"), flood.take)
+		}
+		if flood.count() != 96 {
+			t.Errorf("%d of 100 events of one pod passed for want of room, want 96", flood.count())
+		}
+		for i := range 100 {
+			h.Submit(telemetry(fmt.Sprint("u", i)), others.take)
+		}
+		if others.count() != 94 || h.counted(outcomeNoRoom) != 190 {
+			t.Errorf("%d of 100 events of other pods passed, %v counted", others.count(), h.counted(outcomeNoRoom))
+		}
+		// What has left makes room, and leaves nothing behind.
+		for i := range 1000 {
+			r.put(newRecord(pod(fmt.Sprint("u", i), "web-0", time.Now())))
+			h.Submit(telemetry(fmt.Sprint("v", i)), others.take)
+			r.put(newRecord(pod(fmt.Sprint("v", i), "web-1", time.Now())))
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if len(h.queue) > 2*10 {
+			t.Errorf("the queue keeps %d entries", len(h.queue))
+		}
+	})
+}
+
+func TestHoldPassesAllOnWhenItStops(t *testing.T) {
+	var d delivered
+	holding(t, HoldOptions{}, func(_ *Resolver, h *Hold) {
+		h.Submit(telemetry("u1"), d.take)
+		h.Submit(telemetry("u2"), d.take)
+	})
+	if d.count() != 2 {
+		t.Errorf("%d of 2 events were passed on", d.count())
+	}
+}
+
+func TestHoldUnderConcurrency(t *testing.T) {
+	r, _ := newResolver(t, time.Now)
+	h, err := NewHold(HoldOptions{Resolver: r, Registerer: prometheus.NewPedanticRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running, work sync.WaitGroup
+	running.Go(func() { _ = h.Run(ctx) })
+	const pods, each = 50, 20
+	done := make(chan *event.Event, pods*each)
+	for i := range pods {
+		uid := fmt.Sprint("u", i)
+		work.Go(func() {
+			for range each {
+				h.Submit(telemetry(uid), func(e *event.Event) { done <- e })
+			}
+		})
+		work.Go(func() { r.put(newRecord(pod(uid, uid, time.Now()))) })
+	}
+	work.Wait()
+	for range pods * each {
+		if e := <-done; e.Pod.Name == "" {
+			t.Fatalf("an event of %s was passed on incomplete", e.Pod.UID)
+		}
+	}
+	cancel()
+	running.Wait()
+}

@@ -1,0 +1,66 @@
+package identity
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/portcullis-dev/portcullis/event"
+)
+
+// The sides of an identity, as the metrics name them.
+const (
+	sideTelemetry = iota
+	sideCaller
+	sideTarget
+	sides
+)
+
+type metrics struct {
+	// resolved is by side and confidence, looked up once because events are many.
+	resolved     [sides][event.Exact + 1]prometheus.Counter
+	contradicted prometheus.Counter
+	evicted      prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer, r *Resolver) (*metrics, error) {
+	resolved := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "portcullis_identity_resolved_total",
+		Help: "Pods looked up, by side (telemetry, caller or target of an API request) and by how sure the result is.",
+	}, []string{"side", "confidence"})
+	m := &metrics{
+		contradicted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "portcullis_identity_contradictions_total",
+			Help: "Pod UIDs in audit events that did not fit the pods of the cluster at that time.",
+		}),
+		evicted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "portcullis_identity_evicted_total",
+			Help: "Deleted pods forgotten before their retention because there were too many.",
+		}),
+	}
+	for side, label := range [sides]string{"telemetry", "caller", "target"} {
+		for c := event.Unknown; c <= event.Exact; c++ {
+			m.resolved[side][c] = resolved.WithLabelValues(label, c.String())
+		}
+	}
+	pods := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "portcullis_identity_pods",
+		Help: "Pods that exist.",
+	}, func() float64 { alive, _ := r.size(); return float64(alive) })
+	gone := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "portcullis_identity_deleted_pods",
+		Help: "Deleted pods that are remembered.",
+	}, func() float64 { _, gone := r.size(); return float64(gone) })
+	return m, errors.Join(
+		reg.Register(resolved), reg.Register(m.contradicted), reg.Register(m.evicted),
+		reg.Register(pods), reg.Register(gone))
+}
+
+func (m *metrics) count(side int, c event.Confidence) { m.resolved[side][c].Inc() }
+
+// size is how many pods exist, and how many deleted ones are remembered.
+func (r *Resolver) size() (alive, gone int) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.history.alive, len(r.history.pods) - r.history.alive
+}

@@ -1,0 +1,203 @@
+package identity
+
+import (
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/portcullis-dev/portcullis/event"
+)
+
+// maxContainers bounds the containers that are remembered of one pod: each
+// restart makes another, and those of long ago are asked for no more.
+const maxContainers = 64
+
+// record is what is kept of one pod. The resolver's lock guards it.
+type record struct {
+	// pod has the confidence Exact.
+	pod event.Pod
+	// hash is the UID in the cgroups of a static pod, empty for all others.
+	hash        string
+	owner       Owner
+	hostNetwork bool
+	created     time.Time
+	// deleted is the latest moment at which the pod can have lived; zero while it does.
+	deleted time.Time
+	// removed is when the resolver learned of the deletion, for the retention.
+	removed    time.Time
+	containers map[string]container
+	// seen orders the containers' IDs by arrival, oldest first.
+	seen []string
+}
+
+// container is what is kept of one container, found by its ID.
+type container struct {
+	name, image string
+	privileged  *bool
+}
+
+func newRecord(pod *corev1.Pod) *record {
+	r := &record{
+		pod: event.Pod{
+			UID:        string(pod.UID),
+			Namespace:  pod.Namespace,
+			Name:       pod.Name,
+			Node:       pod.Spec.NodeName,
+			Labels:     pod.Labels,
+			Confidence: event.Exact,
+		},
+		// Only a mirror pod carries this annotation; the kubelet removes pods that
+		// pretend to be mirrors of something it does not run.
+		hash:        pod.Annotations[corev1.MirrorPodAnnotationKey],
+		owner:       ownerOf(pod),
+		hostNetwork: pod.Spec.HostNetwork,
+		created:     pod.CreationTimestamp.Time,
+		containers:  map[string]container{},
+	}
+	r.addContainers(pod)
+	return r
+}
+
+// inherit takes over the containers that an earlier state of the pod knew: the
+// status names only the present container and the one before it.
+func (r *record) inherit(old *record) {
+	present, order := r.containers, r.seen
+	r.containers, r.seen = old.containers, old.seen
+	for _, id := range order {
+		r.addContainer(id, present[id])
+	}
+}
+
+func (r *record) addContainers(pod *corev1.Pod) {
+	privileged := privilegedByName(&pod.Spec)
+	for _, statuses := range [][]corev1.ContainerStatus{
+		pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses,
+	} {
+		for i := range statuses {
+			s := &statuses[i]
+			c := container{name: s.Name, image: s.Image, privileged: privileged[s.Name]}
+			if last := s.LastTerminationState.Terminated; last != nil {
+				r.addContainer(bareID(last.ContainerID), c)
+			}
+			r.addContainer(bareID(s.ContainerID), c)
+		}
+	}
+}
+
+func (r *record) addContainer(id string, c container) {
+	if id == "" {
+		return
+	}
+	if _, known := r.containers[id]; !known {
+		r.seen = append(r.seen, id)
+	}
+	r.containers[id] = c
+	if len(r.seen) > maxContainers {
+		delete(r.containers, r.seen[0])
+		r.seen = r.seen[1:]
+	}
+}
+
+// fits reports whether the pod can have lived at the time, give or take the tolerance.
+func (r *record) fits(t time.Time, tolerance time.Duration) bool {
+	return r.begun(t, tolerance) && !r.over(t, tolerance)
+}
+
+// begun reports whether the pod can have existed, now or before.
+func (r *record) begun(t time.Time, tolerance time.Duration) bool {
+	return !t.Before(r.created.Add(-tolerance))
+}
+
+// over reports whether the pod was gone for longer than the tolerance.
+func (r *record) over(t time.Time, tolerance time.Duration) bool {
+	return !r.deleted.IsZero() && t.After(r.deleted.Add(tolerance))
+}
+
+// bareID removes the runtime from a container ID: containerd://<id>.
+func bareID(id string) string {
+	_, bare, found := strings.Cut(id, "://")
+	if !found {
+		return id
+	}
+	return bare
+}
+
+func privilegedByName(spec *corev1.PodSpec) map[string]*bool {
+	out := map[string]*bool{}
+	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range containers {
+			out[containers[i].Name] = privileged(containers[i].SecurityContext)
+		}
+	}
+	for i := range spec.EphemeralContainers {
+		out[spec.EphemeralContainers[i].Name] = privileged(spec.EphemeralContainers[i].SecurityContext)
+	}
+	return out
+}
+
+func privileged(c *corev1.SecurityContext) *bool {
+	p := c != nil && c.Privileged != nil && *c.Privileged
+	return &p
+}
+
+func ownerOf(pod *corev1.Pod) Owner {
+	ref := metav1.GetControllerOfNoCopy(pod)
+	if ref == nil {
+		return Owner{}
+	}
+	return Owner{Kind: ref.Kind, Name: ref.Name}
+}
+
+// trim returns a pod with only what newRecord reads, so that the watch's own
+// copies of a large cluster's pods stay small. The watch's machinery calls it.
+func trim(obj any) (any, error) {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return obj, nil
+	}
+	out := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			UID: pod.UID, Namespace: pod.Namespace, Name: pod.Name, ResourceVersion: pod.ResourceVersion,
+			CreationTimestamp: pod.CreationTimestamp, Labels: pod.Labels, OwnerReferences: pod.OwnerReferences,
+		},
+		Spec: corev1.PodSpec{NodeName: pod.Spec.NodeName, HostNetwork: pod.Spec.HostNetwork},
+		Status: corev1.PodStatus{
+			InitContainerStatuses:      trimStatuses(pod.Status.InitContainerStatuses),
+			ContainerStatuses:          trimStatuses(pod.Status.ContainerStatuses),
+			EphemeralContainerStatuses: trimStatuses(pod.Status.EphemeralContainerStatuses),
+		},
+	}
+	if hash, ok := pod.Annotations[corev1.MirrorPodAnnotationKey]; ok {
+		out.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: hash}
+	}
+	out.Spec.InitContainers = trimContainers(pod.Spec.InitContainers)
+	out.Spec.Containers = trimContainers(pod.Spec.Containers)
+	for i := range pod.Spec.EphemeralContainers {
+		c := &pod.Spec.EphemeralContainers[i]
+		out.Spec.EphemeralContainers = append(out.Spec.EphemeralContainers, corev1.EphemeralContainer{
+			EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: c.Name, SecurityContext: c.SecurityContext},
+		})
+	}
+	return out, nil
+}
+
+func trimContainers(in []corev1.Container) []corev1.Container {
+	out := make([]corev1.Container, len(in))
+	for i := range in {
+		out[i] = corev1.Container{Name: in[i].Name, SecurityContext: in[i].SecurityContext}
+	}
+	return out
+}
+
+func trimStatuses(in []corev1.ContainerStatus) []corev1.ContainerStatus {
+	out := make([]corev1.ContainerStatus, len(in))
+	for i := range in {
+		out[i] = corev1.ContainerStatus{Name: in[i].Name, Image: in[i].Image, ContainerID: in[i].ContainerID}
+		if last := in[i].LastTerminationState.Terminated; last != nil {
+			out[i].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ContainerID: last.ContainerID}
+		}
+	}
+	return out
+}

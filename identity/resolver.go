@@ -1,0 +1,314 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/portcullis-dev/portcullis/event"
+)
+
+// The defaults of Options.
+const (
+	DefaultRetention = 30 * time.Minute
+	DefaultMaxGone   = 50_000
+	DefaultTolerance = time.Second
+)
+
+// expireInterval is how often pods beyond the retention are forgotten. They are
+// bounded in number anyway, so it need not be exact.
+const expireInterval = 15 * time.Second
+
+// Options are what a Resolver needs.
+type Options struct {
+	// Client lists and watches the pods of all namespaces.
+	Client kubernetes.Interface
+	// Retention is how long a deleted pod is remembered; DefaultRetention if zero.
+	Retention time.Duration
+	// MaxGone bounds the deleted pods that are remembered; DefaultMaxGone if zero.
+	MaxGone int
+	// Tolerance is how far the clocks of API servers and Portcullis may be apart
+	// when a time is held against a pod's life; DefaultTolerance if zero.
+	Tolerance  time.Duration
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+	// Now is the clock; time.Now if nil.
+	Now func() time.Time
+}
+
+func (o *Options) complete() error {
+	if o.Retention == 0 {
+		o.Retention = DefaultRetention
+	}
+	if o.MaxGone == 0 {
+		o.MaxGone = DefaultMaxGone
+	}
+	if o.Tolerance == 0 {
+		o.Tolerance = DefaultTolerance
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	var errs []error
+	for _, check := range []struct {
+		bad bool
+		why string
+	}{
+		{o.Client == nil, "Client is missing: pods are watched through it"},
+		{o.Logger == nil, "Logger is missing"},
+		{o.Registerer == nil, "Registerer is missing"},
+		{o.Retention < 0, "Retention is negative"},
+		{o.MaxGone < 0, "MaxGone is negative"},
+		{o.Tolerance < 0, "Tolerance is negative"},
+	} {
+		if check.bad {
+			errs = append(errs, errors.New(check.why))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Resolver says which pod is meant. Its methods may be called from any goroutine.
+type Resolver struct {
+	opts    Options
+	metrics *metrics
+
+	mu      sync.RWMutex
+	history *history
+	// learned are called with each pod that becomes known, under no lock.
+	learned []func(uid, hash string)
+
+	syncOnce sync.Once
+	synced   chan struct{}
+}
+
+// New makes a Resolver that knows nothing until Run.
+func New(opts Options) (*Resolver, error) {
+	if err := opts.complete(); err != nil {
+		return nil, fmt.Errorf("identity options: %w", err)
+	}
+	r := &Resolver{
+		opts:    opts,
+		history: newHistory(opts.Tolerance, opts.Retention, opts.MaxGone),
+		synced:  make(chan struct{}),
+	}
+	m, err := newMetrics(opts.Registerer, r)
+	if err != nil {
+		return nil, fmt.Errorf("identity metrics: %w", err)
+	}
+	r.metrics = m
+	return r, nil
+}
+
+// Run watches pods until the context ends; then it returns nil.
+func (r *Resolver) Run(ctx context.Context) error {
+	logger := logr.FromSlogHandler(r.opts.Logger.Handler())
+	pods := r.opts.Client.CoreV1().Pods(metav1.NamespaceAll)
+	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			return pods.List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			return pods.Watch(ctx, o)
+		},
+	}, r.opts.Client)
+	reflector := cache.NewReflectorWithOptions(lw, &corev1.Pod{}, store{r}, cache.ReflectorOptions{
+		Name: "identity", Logger: &logger,
+	})
+	var wg sync.WaitGroup
+	wg.Go(func() { r.expireLoop(ctx) })
+	reflector.RunWithContext(ctx)
+	wg.Wait()
+	return nil
+}
+
+func (r *Resolver) expireLoop(ctx context.Context) {
+	tick := time.NewTicker(expireInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			r.expire()
+		}
+	}
+}
+
+// Synced reports whether all pods of the cluster have been seen once. Before
+// that, whatever the Resolver does not know may well exist.
+func (r *Resolver) Synced() bool {
+	select {
+	case <-r.synced:
+		return true
+	default:
+		return false
+	}
+}
+
+// WaitSynced waits until Synced, or for the end of the context, whose error it returns.
+func (r *Resolver) WaitSynced(ctx context.Context) error {
+	select {
+	case <-r.synced:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for all pods: %w", ctx.Err())
+	}
+}
+
+// Pod returns the pod with that UID, living or remembered. The UID in a static
+// pod's cgroups finds it as well.
+func (r *Resolver) Pod(uid string) (event.Pod, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	found := r.history.inCgroup(uid, "", r.opts.Now())
+	if len(found) != 1 {
+		return event.Pod{}, false
+	}
+	return found[0].pod, true
+}
+
+// NodeOf returns the node of the pod with that UID (of a cgroup or of an API
+// object). It is not known for a pod that is not known or not scheduled yet, and for
+// static pods that share a hash on several nodes: use RunsOn to check a claim.
+func (r *Resolver) NodeOf(podUID string) (node string, known bool) {
+	pod, ok := r.Pod(podUID)
+	return pod.Node, ok && pod.Node != ""
+}
+
+// RunsOn reports whether the pod with that UID (of a cgroup or of an API object) is or was on the
+// node. It is not known for a pod that is not known or not scheduled yet.
+func (r *Resolver) RunsOn(podUID, node string) (runs, known bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, rec := range r.history.byUID(podUID) {
+		if rec.pod.Node == node && node != "" {
+			return true, true
+		}
+		known = known || rec.pod.Node != ""
+	}
+	return false, known
+}
+
+// Alive reports whether the pod with that UID exists. A pod that is not known
+// may never have existed, may be newer than what the watch has told, or may be gone for long.
+func (r *Resolver) Alive(uid string) (alive, known bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	rec, ok := r.history.pods[uid]
+	return ok && rec.removed.IsZero(), ok
+}
+
+// Current returns the living pod of that name, with the confidence ByName.
+func (r *Resolver) Current(namespace, podName string) (event.Pod, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	rec := r.history.current(namespace, podName)
+	if rec == nil {
+		return event.Pod{}, false
+	}
+	pod := rec.pod
+	pod.Confidence = event.ByName
+	return pod, true
+}
+
+// At returns the pod that had the name at the time. The result always has
+// namespace and name; its confidence is ByName, Ambiguous or Unknown.
+func (r *Resolver) At(namespace, podName string, t time.Time) event.Pod {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.history.at(namespace, podName, t)
+}
+
+// Owner is the controller of a pod, such as a ReplicaSet; empty for a pod without.
+type Owner struct{ Kind, Name string }
+
+// Details is what is known of a pod beyond its identity.
+type Details struct {
+	Pod         event.Pod
+	Owner       Owner
+	HostNetwork bool
+	Static      bool
+	// Created has the resolution of a second. Deleted is the latest moment at
+	// which the pod can have lived, zero while it does.
+	Created, Deleted time.Time
+}
+
+// Details returns what is known of the pod with that UID, living or remembered.
+func (r *Resolver) Details(uid string) (Details, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	rec, ok := r.history.pods[uid]
+	if !ok {
+		return Details{}, false
+	}
+	return Details{
+		Pod: rec.pod, Owner: rec.owner, HostNetwork: rec.hostNetwork, Static: rec.hash != "",
+		Created: rec.created, Deleted: rec.deleted,
+	}, true
+}
+
+// onLearned has f called with the UID and the static hash of each pod that becomes known.
+func (r *Resolver) onLearned(f func(uid, hash string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.learned = append(r.learned, f)
+}
+
+func (r *Resolver) announce(added ...*record) {
+	r.mu.RLock()
+	learned := r.learned
+	r.mu.RUnlock()
+	for _, rec := range added {
+		for _, f := range learned {
+			f(rec.pod.UID, rec.hash)
+		}
+	}
+}
+
+func (r *Resolver) expire() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	evicted := r.history.expire(r.opts.Now())
+	r.metrics.evicted.Add(float64(evicted))
+}
+
+func (r *Resolver) put(rec *record) {
+	r.mu.Lock()
+	added := r.history.put(rec, r.opts.Now())
+	r.mu.Unlock()
+	if added {
+		r.announce(rec)
+	}
+}
+
+func (r *Resolver) remove(uid string) {
+	r.mu.Lock()
+	r.history.remove(uid, r.opts.Now())
+	over := len(r.history.gone) > r.opts.MaxGone
+	r.mu.Unlock()
+	if over {
+		r.expire()
+	}
+}
+
+func (r *Resolver) replace(records []*record) {
+	r.mu.Lock()
+	added := r.history.replace(records, r.opts.Now())
+	r.mu.Unlock()
+	r.expire()
+	r.announce(added...)
+	r.syncOnce.Do(func() { close(r.synced) })
+}

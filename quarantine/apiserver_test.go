@@ -1,0 +1,391 @@
+package quarantine_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/portcullis-dev/portcullis/api/v1alpha1"
+	"github.com/portcullis-dev/portcullis/event"
+	"github.com/portcullis-dev/portcullis/quarantine"
+	"github.com/portcullis-dev/portcullis/test/apiserver"
+)
+
+// TestMain fails when a goroutine outlives the tests.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// klog, which client-go logs through, never stops its flusher.
+		goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"))
+}
+
+// cluster is a real API server.
+type cluster struct {
+	server *apiserver.Server
+	client client.WithWatch
+	gone   sync.Map // UIDs of pods that are gone
+}
+
+func startCluster(t *testing.T) *cluster {
+	t.Helper()
+	server := apiserver.Start(t, apiserver.Options{})
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.NewWithWatch(server.Config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &cluster{server: server, client: c}
+}
+
+// announcer counts what it is asked to tell.
+type announcer struct{ quarantined, would atomic.Int32 }
+
+func (a *announcer) Quarantined(*event.Detection, *quarantine.Entry)         { a.quarantined.Add(1) }
+func (a *announcer) WouldQuarantine(*event.Detection, quarantine.Spec)       { a.would.Add(1) }
+func (a *announcer) Denied(event.Pod, quarantine.Request, *quarantine.Entry) {}
+
+// replica is a running Manager.
+type replica struct {
+	*quarantine.Manager
+	index     *quarantine.Index
+	announcer *announcer
+	stop      func()
+}
+
+// run starts a Manager whose requests go through the hooks, and waits until it has synced.
+func (c *cluster) run(t *testing.T, hooks interceptor.Funcs) *replica {
+	t.Helper()
+	r := &replica{index: &quarantine.Index{}, announcer: &announcer{}}
+	var err error
+	r.Manager, err = quarantine.NewManager(quarantine.Options{
+		Client: interceptor.NewClient(c.client, hooks), Index: r.index, Announcer: r.announcer,
+		PodGone:    func(uid string) bool { _, gone := c.gone.Load(uid); return gone },
+		Logger:     slog.New(slog.DiscardHandler),
+		Registerer: prometheus.NewPedanticRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = r.Run(ctx) })
+	r.stop = func() { cancel(); wg.Wait() }
+	t.Cleanup(r.stop)
+	wait, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	if err := r.WaitSynced(wait); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (r *replica) denies(uid string) bool {
+	_, ok := r.index.Lookup(event.Pod{UID: uid}, "", time.Now())
+	return ok
+}
+
+func (c *cluster) get(t *testing.T, name string) (*v1alpha1.Quarantine, bool) {
+	t.Helper()
+	q := &v1alpha1.Quarantine{}
+	err := c.client.Get(t.Context(), client.ObjectKey{Name: name}, q)
+	if err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+	return q, err == nil
+}
+
+func (c *cluster) delete(t *testing.T, name string) {
+	t.Helper()
+	q := &v1alpha1.Quarantine{}
+	q.Name = name
+	if err := c.client.Delete(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually asks until the answer is yes: what a watch does is told to nobody else.
+func eventually(t *testing.T, what string, ask func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !ask() {
+		if time.Now().After(deadline) {
+			t.Fatalf("still not: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// detect is a detection about the pod shop/<uid>.
+func detect(id, uid string) *event.Detection {
+	return &event.Detection{
+		ID: id, Rule: event.DetectionRule{Name: "token-theft", Title: "Token read, then used"},
+		Pod: event.Pod{UID: uid, Namespace: "shop", Name: uid, Confidence: event.Exact},
+	}
+}
+
+func impose(t *testing.T, r *replica, id, uid string, ttl time.Duration) quarantine.Outcome {
+	t.Helper()
+	o, err := r.Quarantine(t.Context(), detect(id, uid), quarantine.Spec{Subject: v1alpha1.SubjectPod, TTL: ttl})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func TestAgainstAPIServer(t *testing.T) {
+	c := startCluster(t)
+	t.Run("life of a quarantine", func(t *testing.T) { testLife(t, c) })
+	t.Run("made by hand", func(t *testing.T) { testByHand(t, c) })
+	t.Run("released while it is created", func(t *testing.T) { testReleaseInFlight(t, c) })
+	t.Run("API server does not take it at first", func(t *testing.T) { testRetry(t, c) })
+	t.Run("written on the way out", func(t *testing.T) { testDrain(t, c) })
+	t.Run("expiry and pods that are gone", func(t *testing.T) { testEnd(t, c) })
+	t.Run("the CRD refuses nonsense", func(t *testing.T) { testCRD(t, c) })
+	t.Run("Events on the pod", func(t *testing.T) { testEvents(t, c) })
+}
+
+func testLife(t *testing.T, c *cluster) {
+	r := c.run(t, interceptor.Funcs{})
+	if impose(t, r, "d1", "u1", time.Hour) != quarantine.OutcomeApplied || !r.denies("u1") {
+		t.Fatal("not in force at once")
+	}
+	eventually(t, "the object exists", func() bool { _, ok := c.get(t, "pod-u1"); return ok })
+	q, _ := c.get(t, "pod-u1")
+	if q.Spec.Detection.ID != "d1" || q.Spec.Detection.Rule != "token-theft" || q.Spec.Reason != "Token read, then used" ||
+		q.Spec.Subject != (v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: "u1", Namespace: "shop", Name: "u1"}) {
+		t.Errorf("the object says %+v", q.Spec)
+	}
+
+	if impose(t, r, "d1", "u1", time.Hour) != quarantine.OutcomeRepeated || impose(t, r, "d2", "u1", 2*time.Hour) != quarantine.OutcomeProlonged {
+		t.Error("repeats are taken for new")
+	}
+	eventually(t, "the object is prolonged", func() bool { q, _ := c.get(t, "pod-u1"); return q.Spec.Detection.ID == "d2" })
+	list := &v1alpha1.QuarantineList{}
+	if err := c.client.List(t.Context(), list); err != nil || len(list.Items) != 1 {
+		t.Errorf("%d objects for one subject, %v", len(list.Items), err)
+	}
+
+	other := c.run(t, interceptor.Funcs{})
+	if !other.denies("u1") {
+		t.Error("a replica that starts is ready before it knows the quarantine")
+	}
+	c.delete(t, "pod-u1")
+	eventually(t, "both released it", func() bool { return !r.denies("u1") && !other.denies("u1") })
+	for _, id := range []string{"d1", "d2"} {
+		if impose(t, r, id, "u1", time.Hour) != quarantine.OutcomeReleased || r.denies("u1") {
+			t.Errorf("%s undid the release", id)
+		}
+	}
+	if impose(t, r, "d3", "u1", time.Hour) != quarantine.OutcomeApplied {
+		t.Error("a new detection after the release does nothing")
+	}
+	eventually(t, "the other replica has it too", func() bool { return other.denies("u1") })
+	if n := r.announcer.quarantined.Load(); n != 3 {
+		t.Errorf("told %d times, want for d1, d2 and d3", n)
+	}
+}
+
+func testByHand(t *testing.T, c *cluster) {
+	r := c.run(t, interceptor.Funcs{})
+	q := &v1alpha1.Quarantine{ObjectMeta: metav1.ObjectMeta{Name: "case-4711"}, Spec: v1alpha1.QuarantineSpec{
+		Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "mallory"}, Reason: "see case 4711",
+	}}
+	if err := c.client.Create(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	denied := func() bool { _, ok := r.index.Lookup(event.Pod{}, "mallory", time.Now()); return ok }
+	eventually(t, "it is in force", denied)
+	q.Spec.ExpiresAt = &metav1.Time{Time: time.Now().Add(-time.Second)}
+	if err := c.client.Update(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "ended by its new expiry", func() bool { return !denied() })
+}
+
+// testReleaseInFlight holds the answer to the creation back until somebody has
+// deleted the object.
+func testReleaseInFlight(t *testing.T, c *cluster) {
+	created, answer := make(chan struct{}), make(chan struct{})
+	var creates atomic.Int32
+	r := c.run(t, interceptor.Funcs{
+		Create: func(ctx context.Context, cl client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
+			err := cl.Create(ctx, obj, opts...)
+			if creates.Add(1) == 1 {
+				close(created)
+				<-answer
+				return errors.New("the connection broke")
+			}
+			return err
+		},
+	})
+	impose(t, r, "flight-1", "u2", time.Hour)
+	<-created
+	c.delete(t, "pod-u2")
+	eventually(t, "released", func() bool { return !r.denies("u2") })
+	close(answer)
+	// A write of another quarantine by the same queue comes after the retry.
+	impose(t, r, "flight-2", "u2b", time.Hour)
+	eventually(t, "the next is written", func() bool { _, ok := c.get(t, "pod-u2b"); return ok })
+	r.stop()
+	if _, exists := c.get(t, "pod-u2"); exists || r.denies("u2") || creates.Load() != 2 {
+		t.Errorf("the released one exists %v, denied %v after %d creations", exists, r.denies("u2"), creates.Load())
+	}
+}
+
+func testRetry(t *testing.T, c *cluster) {
+	var tries atomic.Int32
+	r := c.run(t, interceptor.Funcs{
+		Create: func(ctx context.Context, cl client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
+			if tries.Add(1) <= 3 {
+				return apierrors.NewServiceUnavailable("etcd has no leader")
+			}
+			return cl.Create(ctx, obj, opts...)
+		},
+	})
+	impose(t, r, "retry-1", "u3", time.Hour)
+	eventually(t, "it is written at last", func() bool {
+		if !r.denies("u3") {
+			t.Fatal("not in force while it waits to be written")
+		}
+		_, ok := c.get(t, "pod-u3")
+		return ok
+	})
+}
+
+func testDrain(t *testing.T, c *cluster) {
+	r := c.run(t, interceptor.Funcs{})
+	for _, uid := range []string{"u4a", "u4b", "u4c", "u4d", "u4e", "u4f"} {
+		impose(t, r, "drain-"+uid, uid, time.Hour)
+	}
+	r.stop()
+	for _, uid := range []string{"u4a", "u4f"} {
+		if _, ok := c.get(t, "pod-"+uid); !ok {
+			t.Errorf("%s was in force and is not written", uid)
+		}
+	}
+}
+
+func testEnd(t *testing.T, c *cluster) {
+	r := c.run(t, interceptor.Funcs{})
+	impose(t, r, "end-1", "u5", time.Second)
+	impose(t, r, "end-2", "u6", 0)
+	eventually(t, "both are written", func() bool {
+		_, one := c.get(t, "pod-u5")
+		_, two := c.get(t, "pod-u6")
+		return one && two
+	})
+	c.gone.Store("u6", true)
+	eventually(t, "both are deleted", func() bool {
+		_, one := c.get(t, "pod-u5")
+		_, two := c.get(t, "pod-u6")
+		return !one && !two
+	})
+	eventually(t, "neither is in force", func() bool { return !r.denies("u5") && !r.denies("u6") })
+	if impose(t, r, "end-1", "u5", time.Hour) != quarantine.OutcomeReleased {
+		t.Error("a replay of an expired detection is in force")
+	}
+}
+
+func testCRD(t *testing.T, c *cluster) {
+	pod := v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: "u7", Namespace: "shop", Name: "web-0"}
+	for name, q := range map[string]v1alpha1.QuarantineSpec{
+		"a pod without uid":      {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectPod, Namespace: "shop", Name: "web-0"}},
+		"a user with uid":        {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectUser, UID: "x", Name: "alice"}},
+		"a user without name":    {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectUser}},
+		"an unknown kind":        {Reason: "r", Subject: v1alpha1.Subject{Kind: "Cluster", Name: "x"}},
+		"no reason":              {Subject: pod},
+		"a reason without bound": {Subject: pod, Reason: strings.Repeat("x", 1025)},
+	} {
+		obj := &v1alpha1.Quarantine{ObjectMeta: metav1.ObjectMeta{Name: "nonsense"}, Spec: q}
+		if err := c.client.Create(t.Context(), obj); !apierrors.IsInvalid(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	q := &v1alpha1.Quarantine{ObjectMeta: metav1.ObjectMeta{Name: "fixed"}, Spec: v1alpha1.QuarantineSpec{Subject: pod, Reason: "r"}}
+	if err := c.client.Create(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	q.Spec.Subject.UID = "u8"
+	if err := c.client.Update(t.Context(), q); !apierrors.IsInvalid(err) {
+		t.Errorf("the subject can be changed: %v", err)
+	}
+}
+
+func testEvents(t *testing.T, c *cluster) {
+	kube, err := kubernetes.NewForConfig(c.server.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}
+	if _, err = kube.CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	e, err := quarantine.NewEvents(quarantine.EventsOptions{
+		Client: kube, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewPedanticRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = e.Run(ctx) })
+	defer func() { cancel(); wg.Wait() }()
+
+	d := detect("d-events", "u9")
+	entry := &quarantine.Entry{
+		Name: "pod-u9", Reason: "Token read\x1b[2J", Rule: "token-theft", Detection: "d-events",
+		Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: "u9", Namespace: "shop", Name: "u9"},
+	}
+	r := quarantine.Request{Namespace: "shop", Pod: "u9", Door: "exec", User: "alice", Command: []string{"curl", "-H", "secret"}}
+	want := map[string]string{
+		"PortcullisQuarantined":     "the pod is quarantined until it is released by rule token-theft",
+		"PortcullisWouldQuarantine": "would be quarantined by rule token-theft if it were enforced",
+		"PortcullisDenied":          `exec by user "alice" was denied`,
+		"PortcullisBreakGlass":      "let through as a member of sre",
+	}
+	// Events from before the broadcaster runs are dropped: tell until the first has arrived.
+	eventually(t, "Events arrive", func() bool {
+		e.Quarantined(d, entry)
+		all, listErr := kube.CoreV1().Events("shop").List(t.Context(), metav1.ListOptions{})
+		return listErr == nil && len(all.Items) > 0
+	})
+	e.WouldQuarantine(d, quarantine.Spec{Subject: v1alpha1.SubjectPod})
+	e.Denied(d.Pod, r, entry)
+	e.BreakGlass(d.Pod, r, entry, "sre")
+	var list *corev1.EventList
+	eventually(t, "all four arrive", func() bool {
+		list, err = kube.CoreV1().Events("shop").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.uid=u9"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list.Items) >= len(want)
+	})
+	for _, ev := range list.Items {
+		if !strings.Contains(ev.Message, want[ev.Reason]) || ev.InvolvedObject.Name != "u9" || ev.Type != corev1.EventTypeWarning {
+			t.Errorf("%s on %s says %q", ev.Reason, ev.InvolvedObject.Name, ev.Message)
+		}
+		if strings.ContainsAny(ev.Message, "\x1b") || strings.Contains(ev.Message, "secret") {
+			t.Errorf("%s shows what it must not: %q", ev.Reason, ev.Message)
+		}
+	}
+	if len(list.Items) != len(want) {
+		t.Errorf("%d Events, want one for each reason", len(list.Items))
+	}
+}

@@ -1,0 +1,197 @@
+package quarantine
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/portcullis-dev/portcullis/api/v1alpha1"
+	"github.com/portcullis-dev/portcullis/event"
+)
+
+// Entry is one quarantine in force. It is immutable.
+type Entry struct {
+	// Name is that of the Quarantine object, which releases it when deleted.
+	Name    string
+	Subject v1alpha1.Subject
+	Reason  string
+	// Rule and Detection are empty for a quarantine that people made.
+	Rule, Detection string
+	// Expires is zero for never.
+	Expires time.Time
+}
+
+// Active reports whether the entry has not expired.
+func (e *Entry) Active(now time.Time) bool {
+	return e.Expires.IsZero() || now.Before(e.Expires)
+}
+
+// Spec is the response that a rule asks for.
+type Spec struct {
+	// Subject says which side of the detection is meant.
+	Subject v1alpha1.SubjectKind
+	// TTL is how long it lasts; zero for until it is released.
+	TTL time.Duration
+}
+
+// ErrSubject says that a detection does not identify the subject well enough to
+// act on it.
+var ErrSubject = errors.New("the detection does not identify the subject")
+
+// The limits of the CRD's fields.
+const (
+	maxReason   = 1024
+	maxUserName = 1024
+	maxPodUID   = 64
+	maxRule     = 253
+	maxDetect   = 128
+)
+
+// newEntry is what the detection puts in force.
+func newEntry(d *event.Detection, spec Spec, now time.Time) (*Entry, error) {
+	subject, err := subjectOf(d, spec.Subject)
+	if err != nil {
+		return nil, err
+	}
+	e := &Entry{
+		Name:      ObjectName(subject),
+		Subject:   subject,
+		Reason:    cut(firstOf(d.Rule.Title, d.Rule.Name, "a rule fired"), maxReason),
+		Rule:      cut(d.Rule.Name, maxRule),
+		Detection: cut(d.ID, maxDetect),
+	}
+	if spec.TTL > 0 {
+		// Kubernetes keeps whole seconds; rounding up never ends early.
+		e.Expires = now.Add(spec.TTL + time.Second - 1).Truncate(time.Second).UTC()
+	}
+	return e, nil
+}
+
+// subjectOf picks the detection's pod or user. A pod whose UID is only a guess is
+// nobody to quarantine.
+func subjectOf(d *event.Detection, kind v1alpha1.SubjectKind) (v1alpha1.Subject, error) {
+	switch kind {
+	case v1alpha1.SubjectPod:
+		p := d.Pod
+		switch {
+		case p.UID == "" || p.Namespace == "" || p.Name == "" || len(p.UID) > maxPodUID:
+			return v1alpha1.Subject{}, fmt.Errorf("%w: pod %q has the UID %q", ErrSubject, p.String(), p.UID)
+		case p.Confidence < event.ByName:
+			return v1alpha1.Subject{}, fmt.Errorf("%w: pod %q is %s", ErrSubject, p.String(), p.Confidence)
+		}
+		return v1alpha1.Subject{Kind: kind, UID: p.UID, Namespace: p.Namespace, Name: p.Name}, nil
+	case v1alpha1.SubjectUser:
+		if d.User == "" || len(d.User) > maxUserName {
+			return v1alpha1.Subject{}, fmt.Errorf("%w: a user name of %d bytes", ErrSubject, len(d.User))
+		}
+		return v1alpha1.Subject{Kind: kind, Name: d.User}, nil
+	default:
+		return v1alpha1.Subject{}, fmt.Errorf("%w: unknown kind %q", ErrSubject, kind)
+	}
+}
+
+// ObjectName is the name of the Quarantine object that a detection of the subject
+// makes: the same for every detection of it.
+func ObjectName(s v1alpha1.Subject) string {
+	if s.Kind == v1alpha1.SubjectPod {
+		if plain(s.UID) {
+			return "pod-" + s.UID
+		}
+		return "pod-" + digest(s.UID)
+	}
+	return strings.ToLower(string(s.Kind)) + "-" + digest(s.Name)
+}
+
+// plain reports whether s can be part of an object's name as it is.
+func plain(s string) bool {
+	for _, c := range s {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return s != "" && s[len(s)-1] != '-'
+}
+
+// digest is short enough to type and long enough that nobody finds a second name for it.
+func digest(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:16])
+}
+
+// managedBy marks the objects that the Manager made.
+const (
+	managedByLabel = "app.kubernetes.io/managed-by"
+	managedByUs    = "portcullis"
+)
+
+// entryOf is the entry that an object means.
+func entryOf(q *v1alpha1.Quarantine) *Entry {
+	e := &Entry{Name: q.Name, Subject: q.Spec.Subject, Reason: q.Spec.Reason}
+	if d := q.Spec.Detection; d != nil {
+		e.Rule, e.Detection = d.Rule, d.ID
+	}
+	if q.Spec.ExpiresAt != nil {
+		e.Expires = q.Spec.ExpiresAt.UTC()
+	}
+	return e
+}
+
+// object is the object that means the entry.
+func (e *Entry) object() *v1alpha1.Quarantine {
+	return &v1alpha1.Quarantine{
+		ObjectMeta: metav1.ObjectMeta{Name: e.Name, Labels: map[string]string{managedByLabel: managedByUs}},
+		Spec:       e.spec(),
+	}
+}
+
+func (e *Entry) spec() v1alpha1.QuarantineSpec {
+	s := v1alpha1.QuarantineSpec{Subject: e.Subject, Reason: e.Reason}
+	if e.Detection != "" {
+		s.Detection = &v1alpha1.DetectionRef{ID: e.Detection, Rule: e.Rule}
+	}
+	if !e.Expires.IsZero() {
+		t := metav1.NewTime(e.Expires)
+		s.ExpiresAt = &t
+	}
+	return s
+}
+
+// merge is what is in force when next comes on top of e: what lasts longer. A
+// quarantine that people made and that lasts as long stays as they made it.
+func (e *Entry) merge(next *Entry) *Entry {
+	if e.Detection == "" && lasts(e.Expires, next.Expires) {
+		return e
+	}
+	out := *next
+	if lasts(e.Expires, next.Expires) {
+		out.Expires = e.Expires
+	}
+	return &out
+}
+
+// lasts reports whether expiry a is not before b; zero is never.
+func lasts(a, b time.Time) bool {
+	return a.IsZero() || !b.IsZero() && !a.Before(b)
+}
+
+func firstOf(all ...string) string {
+	for _, s := range all {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// cut shortens s to at most limit bytes, whole characters.
+func cut(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "")
+}

@@ -1,0 +1,134 @@
+package rule
+
+import (
+	"time"
+
+	"github.com/portcullis-dev/portcullis/eql/program"
+	"github.com/portcullis-dev/portcullis/eql/value"
+)
+
+// The header that every rule file must have.
+const (
+	APIVersion = "portcullis.dev/v1alpha1"
+	Kind       = "DetectionRule"
+)
+
+// Rule is one detection rule, read and compiled. It is immutable.
+type Rule struct {
+	// Name is stable and unique, in kebab-case.
+	Name        string
+	Title       string
+	Description string
+	Severity    Severity
+	// RiskScore is 0 to 100.
+	RiskScore  int
+	Threats    []Threat
+	Tags       []string
+	References []string
+
+	// Query is the text that Program was compiled from.
+	Query      string
+	Program    *program.Program
+	Exceptions []Exception
+
+	// Response is nil where the rule only tells.
+	Response *Response
+	// Mode is empty where the rule leaves it to the server's configuration.
+	Mode Mode
+
+	// File and Line say where it was read.
+	File string
+	Line int
+
+	// schema is what Program and Exceptions were compiled with.
+	schema value.Schema
+}
+
+// Severity says how bad it is when a rule is right.
+type Severity string
+
+// The severities.
+const (
+	Low      Severity = "low"
+	Medium   Severity = "medium"
+	High     Severity = "high"
+	Critical Severity = "critical"
+)
+
+// Mode says whether a rule's response is carried out.
+type Mode string
+
+// The modes.
+const (
+	// Observe tells what would be done, and does nothing.
+	Observe Mode = "observe"
+	// Enforce does it.
+	Enforce Mode = "enforce"
+)
+
+// Threat is a MITRE ATT&CK technique with the tactic that it serves here.
+type Threat struct {
+	TacticID, TacticName       string
+	TechniqueID, TechniqueName string
+}
+
+// Exception is what is known to be harmless; see the package's documentation
+// for what it does.
+type Exception struct {
+	Name, Reason string
+	// Where is the text that Condition was compiled from.
+	Where     string
+	Condition *program.Condition
+	// Expires is when it ends; zero for never.
+	Expires time.Time
+}
+
+// InForce reports whether the exception counts for an event of that time.
+func (e *Exception) InForce(t time.Time) bool {
+	return e.Expires.IsZero() || t.Before(e.Expires)
+}
+
+// Excepts reports whether one of the rule's exceptions applies to an event of
+// that time.
+func (r *Rule) Excepts(record value.Record, t time.Time) bool {
+	for i := range r.Exceptions {
+		if e := &r.Exceptions[i]; e.InForce(t) && e.Condition.Match(record) {
+			return true
+		}
+	}
+	return false
+}
+
+// Response is what to do about a detection.
+type Response struct {
+	Quarantine *Quarantine
+}
+
+// Quarantine denies the subject for a while.
+type Quarantine struct {
+	Subject  Subject
+	Duration time.Duration
+	// Operations are the denied ones; empty means all.
+	Operations []Operation
+}
+
+// Subject says who of a detection is meant.
+type Subject string
+
+// The subjects.
+const (
+	SubjectPod  Subject = "pod"
+	SubjectUser Subject = "user"
+)
+
+// Operation is a way into a pod that can be denied.
+type Operation string
+
+// The operations.
+const (
+	Exec                Operation = "exec"
+	Attach              Operation = "attach"
+	PortForward         Operation = "portforward"
+	EphemeralContainers Operation = "ephemeralcontainers"
+	Proxy               Operation = "proxy"
+)

@@ -1,0 +1,251 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"mime"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// maxBody is above everything that an API server can send for these doors. The command
+	// comes from the request's URL and the user from its headers, which an API server takes
+	// up to 1 MiB of; a character of the URL becomes at most six in JSON (\u003c).
+	// A bound that a request could exceed would be a way past the gate: a call that
+	// fails is, under failurePolicy Ignore, allowed.
+	maxBody = 8 << 20
+	// largeBody is far above what people do. Only a few larger ones are read
+	// at a time, so that their memory is bounded.
+	largeBody    = 64 << 10
+	largeAtATime = 4
+
+	// DefaultTimeout is the default of Options.Timeout.
+	DefaultTimeout = 3 * time.Second
+
+	// logEvery bounds how often a bad call is logged; the metrics count each.
+	logEvery = time.Second
+)
+
+// FailMode says what the answer is when a Judge fails.
+type FailMode string
+
+// The fail modes.
+const (
+	// FailOpen allows, with a warning: the gate must not be in the cluster's way.
+	FailOpen FailMode = "open"
+	// FailClosed denies: whoever can make the Judge fail must not get past it.
+	FailClosed FailMode = "closed"
+)
+
+// Options are what a Handler needs.
+type Options struct {
+	Judge Judge
+	// FailMode is FailOpen if empty.
+	FailMode FailMode
+	// Timeout bounds a judgement; DefaultTimeout if zero. The API server's own
+	// timeout, which comes with each call, bounds it as well.
+	Timeout    time.Duration
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Handler answers AdmissionReviews.
+type Handler struct {
+	opts    Options
+	metrics *metrics
+	buffers sync.Pool
+	large   chan struct{}
+	// logged is when a bad call was logged last, in Unix nanoseconds.
+	logged atomic.Int64
+}
+
+// New makes a Handler.
+func New(opts Options) (*Handler, error) {
+	if opts.FailMode == "" {
+		opts.FailMode = FailOpen
+	}
+	if opts.Timeout == 0 {
+		opts.Timeout = DefaultTimeout
+	}
+	switch {
+	case opts.Judge == nil:
+		return nil, errors.New("webhook options: Judge is missing")
+	case opts.Logger == nil:
+		return nil, errors.New("webhook options: Logger is missing")
+	case opts.Registerer == nil:
+		return nil, errors.New("webhook options: Registerer is missing")
+	case opts.FailMode != FailOpen && opts.FailMode != FailClosed:
+		return nil, fmt.Errorf("webhook options: FailMode is %q, want %s or %s", opts.FailMode, FailOpen, FailClosed)
+	case opts.Timeout < 0:
+		return nil, errors.New("webhook options: Timeout is negative")
+	}
+	h := &Handler{opts: opts, large: make(chan struct{}, largeAtATime)}
+	h.buffers.New = func() any { return new(bytes.Buffer) }
+	m, err := newMetrics(opts.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("webhook metrics: %w", err)
+	}
+	h.metrics = m
+	return h, nil
+}
+
+// ServeHTTP answers one review.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	begin := time.Now()
+	req, err := h.read(r)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	a := h.judge(r, req)
+	body, err := encode(req.ID, a)
+	if err != nil {
+		// Nothing that a Judge returns can make this happen.
+		http.Error(w, "encode the answer: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if _, err := w.Write(body); err != nil {
+		h.opts.Logger.Warn("answer did not reach the API server", "session", req.Session, "err", err)
+	}
+	h.metrics.answered(req.Door, a.decision, time.Since(begin))
+}
+
+// read decodes the request's body. The error is a *callError.
+func (h *Handler) read(r *http.Request) (Request, error) {
+	if r.Method != http.MethodPost {
+		return Request{}, &callError{http.StatusMethodNotAllowed, "method", fmt.Errorf("got a %.16q, want POST", r.Method)}
+	}
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return Request{}, &callError{
+			http.StatusUnsupportedMediaType, "content-type",
+			fmt.Errorf("got the content type %.64q, want application/json", r.Header.Get("Content-Type")),
+		}
+	}
+	if r.ContentLength < 0 || r.ContentLength > largeBody {
+		select {
+		case h.large <- struct{}{}:
+			defer func() { <-h.large }()
+		case <-r.Context().Done():
+			return Request{}, &callError{http.StatusServiceUnavailable, "busy", errors.New("too many large reviews at a time")}
+		}
+	}
+	buf, _ := h.buffers.Get().(*bytes.Buffer)
+	defer func() {
+		if buf.Cap() <= largeBody {
+			buf.Reset()
+			h.buffers.Put(buf)
+		}
+	}()
+	n, err := buf.ReadFrom(io.LimitReader(r.Body, maxBody+1))
+	switch {
+	case err != nil:
+		return Request{}, bad("body", "read the review: %w", err)
+	case n > maxBody:
+		return Request{}, &callError{http.StatusRequestEntityTooLarge, "size", fmt.Errorf("the review has more than %d bytes", maxBody)}
+	}
+	return decode(buf.Bytes())
+}
+
+// refuse answers a bad call so that it counts as failed.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	call := &callError{http.StatusBadRequest, "other", err}
+	errors.As(err, &call)
+	h.metrics.rejected.WithLabelValues(call.reason).Inc()
+	now := time.Now().UnixNano()
+	if last := h.logged.Load(); now-last >= int64(logEvery) && h.logged.CompareAndSwap(last, now) {
+		h.opts.Logger.Warn("call is no review of ours", "err", err, "remote", r.RemoteAddr, "userAgent", r.UserAgent())
+	}
+	http.Error(w, call.Error(), call.status)
+}
+
+// answer is a verdict with all that goes around it.
+type answer struct {
+	verdict     Verdict
+	annotations map[string]string
+	warnings    []string
+	code        int32
+	reason      metav1.StatusReason
+	// decision is the label of the metrics.
+	decision string
+}
+
+// judge asks the Judge, and decides itself where that fails.
+func (h *Handler) judge(r *http.Request, req Request) answer {
+	ctx, cancel := context.WithTimeout(r.Context(), h.timeout(r))
+	defer cancel()
+	v, err := h.ask(ctx, req)
+	if err != nil {
+		return h.failed(req, err)
+	}
+	a := answer{verdict: v, annotations: map[string]string{}, decision: "allow"}
+	maps.Copy(a.annotations, v.Annotations)
+	if !v.Allowed {
+		a.decision, a.code, a.reason = "deny", http.StatusForbidden, metav1.StatusReasonForbidden
+	}
+	a.annotations["session"], a.annotations["decision"] = req.Session, a.decision
+	return a
+}
+
+// errPanic is what a panic of the Judge becomes.
+var errPanic = errors.New("the judge panicked")
+
+// ask lets no panic out: net/http would break the connection, and with it the
+// answers to everybody else's reviews on it.
+func (h *Handler) ask(ctx context.Context, req Request) (v Verdict, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.opts.Logger.Error("judge panicked", "session", req.Session, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = errPanic
+		}
+	}()
+	return h.opts.Judge.Judge(ctx, req)
+}
+
+// failed is the answer where no judgement could be had.
+func (h *Handler) failed(req Request, err error) answer {
+	why := "error"
+	switch {
+	case errors.Is(err, errPanic):
+		why = "panic"
+	case errors.Is(err, context.DeadlineExceeded):
+		why = "timeout"
+	case errors.Is(err, context.Canceled):
+		why = "canceled"
+	}
+	h.metrics.failures.WithLabelValues(why).Inc()
+	h.opts.Logger.Error("request could not be judged", "session", req.Session, "failMode", string(h.opts.FailMode), "err", err)
+	a := answer{annotations: map[string]string{"session": req.Session, "failure": why}}
+	if h.opts.FailMode == FailClosed {
+		a.verdict.Message = "Portcullis could not judge this request and is set to refuse in that case; its log tells more under session " + req.Session
+		a.code, a.reason = http.StatusInternalServerError, metav1.StatusReasonInternalError
+		a.annotations["decision"], a.decision = "deny", "failed-closed"
+		return a
+	}
+	a.verdict.Allowed = true
+	a.warnings = []string{"Portcullis could not judge this request and let it pass, session " + req.Session}
+	a.annotations["decision"], a.decision = "allow", "failed-open"
+	return a
+}
+
+// timeout is the time that is left for the judgement: the API server says how long it
+// waits, and the answer has to get there.
+func (h *Handler) timeout(r *http.Request) time.Duration {
+	theirs, err := time.ParseDuration(r.URL.Query().Get("timeout"))
+	if err != nil || theirs <= 0 {
+		return h.opts.Timeout
+	}
+	return min(h.opts.Timeout, theirs*9/10)
+}
