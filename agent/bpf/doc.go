@@ -7,7 +7,7 @@
 //
 // # What runs where
 //
-// The programs in probe.bpf.c filter and copy. They know from the names of a
+// The programs (C, from probe.bpf.c on) filter and copy. They know from the names of a
 // process' cgroup whether it is in a container, and drop all else in the
 // kernel. They remember for each process of a container which process it
 // descends from (its entry leader: the container's first process, or that of

@@ -12,7 +12,7 @@ import (
 )
 
 // The shortest times between two wakeups by the kernel, for records that
-// matter most and for all others: see wakeup in probe.bpf.c. A record that
+// matter most and for all others: see wakeup in output.h. A record that
 // comes sooner waits for the reader to look again by itself.
 const (
 	urgentInterval time.Duration = 500 * time.Microsecond

@@ -162,9 +162,10 @@ type moment struct {
 func (s *story) timeline(d harness.Detection, refused harness.Result) {
 	report := d.Document.Portcullis.Detection
 	call := report.Events[len(report.Events)-1]
+	concluded := d.Document.Event.Created
 	moments := []moment{
-		{call.Received, "its audit event reaches the sink"},
-		{report.DetectedAt, "detection: " + d.Document.Rule.Name},
+		{call.Received(), "its audit event reaches the sink"},
+		{concluded, "detection: " + d.Document.Rule.Name},
 		{refused.Started, "mallory tries to exec again"},
 		{refused.Ended, "… and is denied"},
 	}
@@ -174,7 +175,7 @@ func (s *story) timeline(d harness.Detection, refused harness.Result) {
 			continue
 		}
 		if detection.ID != report.ID {
-			moments = append(moments, moment{detection.DetectedAt, "detection: " + other.Document.Rule.Name + " (" + detection.Action + ")"})
+			moments = append(moments, moment{other.Document.Event.Created, "detection: " + other.Document.Rule.Name + " (" + detection.Action + ")"})
 		}
 		for _, e := range detection.Events {
 			moments = append(moments, moment{e.Time, e.Summary + "  [" + e.Source + "]"})
@@ -187,9 +188,9 @@ func (s *story) timeline(d harness.Detection, refused harness.Result) {
 	for _, m := range moments {
 		fmt.Printf("%+12.1f  %s\n", ms(m.at.Sub(call.Time)), m.what)
 	}
-	fmt.Printf("\n  %-42s %8.1f ms\n", "API call -> its audit event at the sink", ms(call.Received.Sub(call.Time)))
-	fmt.Printf("  %-42s %8.1f ms\n", "event at the sink -> detection", ms(report.DetectedAt.Sub(call.Received)))
-	fmt.Printf("  %-42s %8.1f ms\n", "detection -> next exec denied (kubectl's own time included)", ms(refused.Ended.Sub(report.DetectedAt)))
+	fmt.Printf("\n  %-42s %8.1f ms\n", "API call -> its audit event at the sink", ms(call.Received().Sub(call.Time)))
+	fmt.Printf("  %-42s %8.1f ms\n", "event at the sink -> detection", ms(concluded.Sub(call.Received())))
+	fmt.Printf("  %-42s %8.1f ms\n", "detection -> next exec denied (kubectl's own time included)", ms(refused.Ended.Sub(concluded)))
 	if os.Getenv("DEMO_JSON") != "" {
 		fmt.Printf("%s\n", d.Raw)
 	}

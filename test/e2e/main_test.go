@@ -56,11 +56,6 @@ func setUp() (w *world, cleanUp func(), err error) {
 	cleanUp = func() { _ = os.RemoveAll(work) }
 	ctx := context.Background()
 
-	// An old cluster, from a run that was interrupted, must not decide this one's result.
-	old := &harness.Cluster{Root: root, Work: work, Log: os.Stdout}
-	if err := old.Down(ctx); err != nil {
-		return nil, cleanUp, err
-	}
 	cluster, err := harness.Up(ctx, root, work, os.Stdout)
 	if err != nil {
 		return nil, cleanUp, err

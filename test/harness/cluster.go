@@ -2,7 +2,6 @@ package harness
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,11 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-)
 
-// HostAddress is this side of the link between the machine and the cluster's
-// network: pods reach a server of the test there.
-const HostAddress = "10.123.0.2"
+	"github.com/portcullis-dev/portcullis/hack/cluster/layout"
+)
 
 // Namespace is where the harness installs Portcullis.
 const Namespace = "portcullis"
@@ -29,25 +26,30 @@ type Cluster struct {
 	Log        io.Writer
 }
 
-// Up builds what is missing and brings the cluster up. The caller takes it down.
+// Up builds what is missing and brings up a new cluster. One that is up already
+// is taken down first: what somebody did to it must not decide what is seen now.
+// The caller takes it down.
 func Up(ctx context.Context, root, work string, log io.Writer) (*Cluster, error) {
 	c := &Cluster{Root: root, Work: work, Log: log}
+	if err := c.Down(ctx); err != nil {
+		return nil, err
+	}
 	if _, err := c.Tool(ctx, "up"); err != nil {
 		return nil, err
 	}
-	env, err := (command{path: c.tool(), args: []string{"env", "-o", "json"}, dir: root}).must(ctx)
+	built, err := command{path: c.tool(), args: []string{"build", "--print-dir"}, dir: root}.must(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var values struct {
-		Kubeconfig string `json:"kubeconfig"`
-		Bin        string `json:"bin"`
-		AuditLog   string `json:"auditLog"`
+	state, err := os.Readlink(layout.Marker)
+	if err != nil {
+		return nil, fmt.Errorf("find the cluster that is up: %w", err)
 	}
-	if err := json.Unmarshal([]byte(env.Stdout), &values); err != nil {
-		return nil, fmt.Errorf("read the cluster's environment: %w", err)
+	places, err := layout.New(state, strings.TrimSpace(built.Stdout))
+	if err != nil {
+		return nil, err
 	}
-	c.Kubeconfig, c.Bin, c.AuditLog = values.Kubeconfig, values.Bin, values.AuditLog
+	c.Kubeconfig, c.Bin, c.AuditLog = places.AdminKubeconfig(), places.Bin, places.AuditLog()
 	return c, nil
 }
 
@@ -82,11 +84,11 @@ func (c *Cluster) Admin() User { return User{c: c, Name: "kubernetes-admin", kub
 
 // User returns an ordinary user with a client certificate, a member of group.
 func (c *Cluster) User(ctx context.Context, name, group string) (User, error) {
-	path := filepath.Join(c.Work, name+".kubeconfig")
-	if _, err := (command{path: c.tool(), args: []string{"user", name, "--group", group, "--output", path}, dir: c.Root}).must(ctx); err != nil {
+	r, err := command{path: c.tool(), args: []string{"user", name, "--group", group}, dir: c.Root}.must(ctx)
+	if err != nil {
 		return User{}, err
 	}
-	return User{c: c, Name: name, kubeconfig: path}, nil
+	return User{c: c, Name: name, kubeconfig: strings.TrimSpace(r.Stdout)}, nil
 }
 
 func (u User) env() []string {
@@ -132,7 +134,7 @@ func (u User) Terminal(ctx context.Context, args ...string) (*Terminal, error) {
 
 // Detections starts an HTTP endpoint that pods of the cluster can reach.
 func (c *Cluster) Detections(ctx context.Context) (*Detections, error) {
-	return listenForDetections(ctx, HostAddress)
+	return listenForDetections(ctx, layout.HostIP)
 }
 
 // Pod is what the harness wants to know of a pod.

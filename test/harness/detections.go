@@ -22,8 +22,11 @@ type Detection struct {
 
 // Document is the part of a detection's ECS document that the harness reads.
 type Document struct {
-	Timestamp time.Time `json:"@timestamp"`
-	Rule      struct {
+	Event struct {
+		// Created is when Portcullis concluded.
+		Created time.Time `json:"created"`
+	} `json:"event"`
+	Rule struct {
 		Name string `json:"name"`
 		ID   string `json:"id"`
 	} `json:"rule"`
@@ -39,22 +42,26 @@ type Document struct {
 	} `json:"user"`
 	Portcullis struct {
 		Detection struct {
-			ID         string           `json:"id"`
-			Action     string           `json:"action"`
-			Why        string           `json:"why"`
-			DetectedAt time.Time        `json:"detected_at"`
-			Events     []DetectionEvent `json:"events"`
+			ID     string           `json:"id"`
+			Action string           `json:"action"`
+			Why    string           `json:"why"`
+			Events []DetectionEvent `json:"events"`
 		} `json:"detection"`
 	} `json:"portcullis"`
 }
 
 // DetectionEvent is one event of a detection's chain.
 type DetectionEvent struct {
-	Time     time.Time `json:"time"`
-	Received time.Time `json:"received"`
-	Kind     string    `json:"kind"`
-	Source   string    `json:"source"`
-	Summary  string    `json:"summary"`
+	Time    time.Time `json:"time"`
+	DelayMS float64   `json:"delay_ms"`
+	Kind    string    `json:"kind"`
+	Source  string    `json:"source"`
+	Summary string    `json:"summary"`
+}
+
+// Received is when Portcullis had it.
+func (e DetectionEvent) Received() time.Time {
+	return e.Time.Add(time.Duration(e.DelayMS * float64(time.Millisecond)))
 }
 
 // Detections is an HTTP endpoint that keeps what Portcullis sends it.

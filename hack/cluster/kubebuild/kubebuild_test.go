@@ -22,10 +22,11 @@ func module(tb testing.TB, version string) string {
 	files := map[string]string{
 		"go.mod":             "module example.com/" + modulePath + "\n\ngo 1.24\n\nrequire k8s.io/kubernetes " + version + "\n\nreplace k8s.io/kubernetes => ./kubernetes\n",
 		"kubernetes/go.mod":  "module k8s.io/kubernetes\n\ngo 1.24\n",
-		"kubernetes/kube.go": "package kubernetes\n\n// " + dir + ": so that the Go build cache does not have it.\n\n// Name is printed.\nconst Name = \"it\"\n",
+		"kubernetes/kube.go": "package kubernetes\n\n// Name is printed.\nconst Name = \"it\"\n",
 	}
 	for program := range links() {
-		files["cmd/"+program+"/main.go"] = "package main\n\nimport \"k8s.io/kubernetes\"\n\nfunc main() { println(kubernetes.Name) }\n"
+		// The comment keeps the Go build cache from having it already.
+		files["cmd/"+program+"/main.go"] = "package main // " + dir + "\n\nimport \"k8s.io/kubernetes\"\n\nfunc main() { println(kubernetes.Name) }\n"
 	}
 	for name, text := range files {
 		path := filepath.Join(dir, name)
