@@ -102,22 +102,24 @@ func (r *redactor) args(args []string) []string {
 	if len(args) > 0 {
 		program = path.Base(args[0])
 	}
+	before := ""
 	for i, arg := range args {
 		switch {
-		case i > 0 && r.announces(program, args[i-1], arg):
+		case r.announces(program, before, arg):
 			out[i] = redacted
-		case i > 0 && r.isUserFlag(args[i-1]) && r.userPass.MatchString(arg) && !r.ids.MatchString(arg):
+		case r.isUserFlag(before) && r.userPass.MatchString(arg) && !r.ids.MatchString(arg):
 			out[i] = r.userPass.ReplaceAllString(arg, "$1:"+redacted)
 		default:
 			out[i] = r.text(joined(program, arg))
 		}
+		before = arg
 	}
 	return out
 }
 
 // announces reports whether flag says that the next argument is a secret.
 func (r *redactor) announces(program, flag, next string) bool {
-	if next == "" || expansion(next) {
+	if flag == "" || next == "" || expansion(next) {
 		return false
 	}
 	if flag == secretFlag(program) {

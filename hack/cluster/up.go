@@ -146,7 +146,7 @@ func (s *settings) provide(ctx context.Context, l layout.Layout, source kubebuil
 		}
 		steps.printf("packages are installed")
 	}
-	if err := s.build(ctx, source, steps); err != nil {
+	if _, err := s.build(ctx, source, steps); err != nil {
 		return err
 	}
 	if err := prepareState(l, s.now); err != nil {

@@ -19,8 +19,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// The time of everything in an image: what was built when is no part of what it is.
-var epoch = time.Unix(0, 0).UTC() //nolint:gochecknoglobals // a constant that Go cannot spell as one
+// epoch is the time of everything in an image: when it was built is no part of what it is.
+func epoch() time.Time { return time.Unix(0, 0).UTC() }
 
 // Write writes the image as a docker-archive tarball at path, replacing what
 // is there in one step, so that a reader never sees half an archive. The
@@ -68,7 +68,7 @@ func build(layerPath string, spec Spec) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image configuration: %w", err)
 	}
-	img, err = mutate.Append(img, mutate.Addendum{Layer: layer, History: v1.History{Created: v1.Time{Time: epoch}}})
+	img, err = mutate.Append(img, mutate.Addendum{Layer: layer, History: v1.History{Created: v1.Time{Time: epoch()}}})
 	if err != nil {
 		return nil, fmt.Errorf("append layer: %w", err)
 	}
@@ -79,7 +79,7 @@ func (s Spec) configFile() *v1.ConfigFile {
 	return &v1.ConfigFile{
 		OS:           "linux",
 		Architecture: s.architecture(),
-		Created:      v1.Time{Time: epoch},
+		Created:      v1.Time{Time: epoch()},
 		Config: v1.Config{
 			Entrypoint: s.Entrypoint,
 			Cmd:        s.Cmd,
@@ -132,7 +132,7 @@ func writeEntry(layer *tar.Writer, entry File) error {
 		Mode:    tarMode(entry.Mode),
 		Uid:     entry.UID,
 		Gid:     entry.GID,
-		ModTime: epoch,
+		ModTime: epoch(),
 		Format:  tar.FormatPAX,
 	}
 	switch {
