@@ -10,12 +10,10 @@ GO      ?= go
 STATIC  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 CLUSTER := bin/cluster
 
-# Packages that need a machine of their own: the end-to-end test has its target.
-UNIT_PACKAGES = $$($(GO) list ./... | grep -v /test/e2e)
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## The two commands
 
@@ -38,7 +36,7 @@ build: ## The three binaries, in bin/
 	$(STATIC) -o bin/ ./cmd/...
 
 .PHONY: images
-images: ## The two images as OCI archives, in dist/ (no Docker needed)
+images: setup ## The two images as OCI archives, in dist/ (no Docker needed)
 	$(GO) run ./hack/release --version '$(VERSION)' --output dist
 
 .PHONY: lint
@@ -46,7 +44,7 @@ lint: setup ## golangci-lint, at the pinned version
 	$(GO) tool -modfile=hack/lint/go.mod golangci-lint run ./...
 
 .PHONY: generate
-generate: setup ## Regenerate protocol, CRDs, eBPF objects and reference pages
+generate: setup ## Regenerate protocol, CRDs, eBPF objects and the chart's reference
 	hack/generate.sh
 
 .PHONY: verify
@@ -56,11 +54,12 @@ verify: setup ## Fail when a generated file differs from its source
 .PHONY: unit
 unit: setup $(CLUSTER) ## Unit and integration tests, with the race detector
 	@$(CLUSTER) build
-	PORTCULLIS_KUBE_BIN="$$($(CLUSTER) build --print-dir)" $(GO) test -race -timeout 20m $(UNIT_PACKAGES)
+	PORTCULLIS_KUBE_BIN="$$($(CLUSTER) build --print-dir)" $(GO) test -race -timeout 20m ./...
 
 .PHONY: e2e
 e2e: setup $(CLUSTER) ## The end-to-end test on a real Kubernetes, which it brings up and takes down
-	$(GO) test -v -count=1 -timeout 40m ./test/e2e
+	$(GO) test -tags e2e -v -count=1 -timeout 20m -run E2E ./hack/cluster
+	$(GO) test -tags e2e -v -count=1 -timeout 40m ./test/e2e
 
 .PHONY: bench
 bench: ## Benchmarks; WHAT=correlator|webhook|auditsink|agent|eql narrows them

@@ -4,7 +4,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -242,35 +241,5 @@ func TestNoReplaceInGoMod(t *testing.T) {
 	}
 	if strings.Contains(string(text), "\nreplace ") {
 		t.Error("go.mod has a replace: importers of the module would not see it")
-	}
-}
-
-// TestProjectSpeaksOfItselfAlone keeps paths of the machine that a file was
-// written on out of the repository.
-func TestProjectSpeaksOfItselfAlone(t *testing.T) {
-	root, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && (d.Name() == ".git" || d.Name() == "bin" || d.Name() == "dist"):
-			return fs.SkipDir
-		case d.IsDir():
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		if strings.Contains(string(text), root+"/") {
-			t.Errorf("%s holds this machine's path %s", path, root)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
 	}
 }

@@ -48,9 +48,9 @@ func (tokens) Authenticate(_ context.Context, token string) (Agent, error) {
 // placement is a Placement.
 type placement map[string]string
 
-func (p placement) NodeOf(uid string) (string, bool) {
-	node, known := p[uid]
-	return node, known
+func (p placement) RunsOn(uid, node string) (runs, known bool) {
+	at, known := p[uid]
+	return at == node, known && at != ""
 }
 
 // pipeline records what it is given and answers as it is told.

@@ -68,9 +68,9 @@ type Pipeline interface {
 
 // Placement knows where pods run.
 type Placement interface {
-	// NodeOf returns the node that a pod runs (or ran) on; known is false for a
-	// pod that has not been heard of. An empty node is as good as unknown.
-	NodeOf(podUID string) (node string, known bool)
+	// RunsOn reports whether a pod runs (or ran) on the node; known is false for
+	// a pod that has not been heard of, or has no node yet.
+	RunsOn(podUID, node string) (runs, known bool)
 }
 
 // Options are a Server's dependencies and settings. Zero settings mean the defaults.

@@ -270,13 +270,13 @@ func (st *stream) convert(in []*telemetryv1.Event, received time.Time) []*event.
 
 // runsHere reports whether the agent may speak for the event's pod.
 func (st *stream) runsHere(e *event.Event) bool {
-	node, known := st.opts.Placement.NodeOf(e.Pod.UID)
-	if !known || node == "" || node == st.agent.Node {
+	runs, known := st.opts.Placement.RunsOn(e.Pod.UID, st.agent.Node)
+	if runs || !known {
 		return true
 	}
 	st.session.warnForeign.Do(func() {
 		st.opts.Logger.Error("an agent reported on a pod of another node: its node may be in an attacker's hands",
-			"node", st.agent.Node, "agentPod", st.agent.PodName, "pod", e.Pod.UID, "podNode", node)
+			"node", st.agent.Node, "agentPod", st.agent.PodName, "podUID", e.Pod.UID)
 	})
 	return false
 }

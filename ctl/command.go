@@ -34,7 +34,7 @@ func NewCommand(o Options) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "portcullisctl",
 		Short: "Wire, watch and steer Portcullis",
-		Long: "portcullisctl connects API servers to Portcullis, shows and ends quarantines, and\n" +
+		Long: "portcullisctl connects API servers to Portcullis, shows, makes and ends quarantines, and\n" +
 			"checks rule files. It reaches the cluster like kubectl does.",
 		SilenceErrors: true,
 		SilenceUsage:  true,

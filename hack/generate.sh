@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Regenerates every generated file of the repository from its source. CI runs it
-# and fails when anything changes.
+# Regenerates every generated file of the repository from its source.
+# hack/verify.sh does so in a copy and fails when anything differs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

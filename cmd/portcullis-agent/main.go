@@ -2,7 +2,7 @@
 // execute, and their service accounts' files being opened, and sends that to
 // Portcullis.
 //
-//	portcullis-agent --server=portcullis.portcullis-system.svc:8443 --ca-file=… --token-file=…
+//	portcullis-agent --server=portcullis.portcullis.svc:8444 --ca-file=… --token-file=…
 //	portcullis-agent --check            what does this kernel let the agent see?
 //	portcullis-agent --output=json      print the telemetry instead of sending it
 package main

@@ -97,7 +97,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	// to standard error, so that neither has to be told from the other.
 	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.logLevel}))
 	routeLibraryLogs(logger)
-	rest, err := restConfig(o.kubeconfig)
+	api, err := restConfig(o.kubeconfig)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 	server, err := app.New(ctx, app.Options{
 		Config:     cfg,
-		REST:       rest,
+		REST:       api,
 		Detections: stdout,
 		Logger:     logger,
 		Registry:   registry,

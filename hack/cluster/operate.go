@@ -84,7 +84,7 @@ func newImageCommand(s *settings) *cobra.Command {
 		&cobra.Command{
 			Use:     "load FILE…",
 			Short:   "Load docker or OCI archives; pods use them with imagePullPolicy Never or IfNotPresent",
-			Example: "  go run ./hack/cluster image load dist/portcullis.tar dist/agent.tar",
+			Example: "  go run ./hack/cluster image load dist/portcullis.tar dist/portcullis-agent.tar",
 			Args:    cobra.MinimumNArgs(1),
 			RunE: func(command *cobra.Command, args []string) error {
 				l, err := s.layout()

@@ -2,8 +2,8 @@
 //
 // A program that is one static binary, as ours are, needs no Dockerfile: its
 // image is a handful of files and a configuration. [Write] takes both as a
-// [Spec] and leaves a docker-archive tarball, which `ctr image import`,
-// `docker load`, `podman load`, `kind load image-archive`, skopeo and crane read.
+// [Spec] and leaves an OCI archive, which containerd's
+// `ctr image import` reads, as does whatever else reads OCI image layouts in a tarball.
 //
 // The output depends on the Spec alone: entries are sorted, every timestamp is
 // the Unix epoch, owners are numbers, and missing parent directories are

@@ -11,9 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 
 	"github.com/portcullis-dev/portcullis/hack/image"
 )
@@ -54,17 +53,54 @@ func write(tb testing.TB, spec image.Spec) string {
 	return path
 }
 
+// open reads the archive as an OCI image layout and returns its only image.
 func open(tb testing.TB, path string) v1.Image {
 	tb.Helper()
-	tag, err := name.NewTag(ref)
+	index, err := layout.ImageIndexFromPath(extract(tb, path))
+	if err != nil {
+		tb.Fatalf("the archive is no OCI layout: %v", err)
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil || len(manifest.Manifests) != 1 {
+		tb.Fatalf("the archive has %v (%v), want one image", manifest, err)
+	}
+	annotations := manifest.Manifests[0].Annotations
+	if annotations["io.containerd.image.name"] != ref || annotations["org.opencontainers.image.ref.name"] != "1" {
+		tb.Errorf("the image is called %v, want %s", annotations, ref)
+	}
+	img, err := index.Image(manifest.Manifests[0].Digest)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	img, err := tarball.ImageFromPath(path, &tag)
-	if err != nil {
-		tb.Fatalf("the archive has no image %s: %v", ref, err)
-	}
 	return img
+}
+
+// extract unpacks an archive of regular files into a temporary directory.
+func extract(tb testing.TB, path string) string {
+	tb.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer file.Close()
+	dir := tb.TempDir()
+	for archive := tar.NewReader(file); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return dir
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
+		body, err := io.ReadAll(archive)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		target := filepath.Join(dir, filepath.FromSlash(header.Name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(target), 0o755), os.WriteFile(target, body, 0o600)); err != nil {
+			tb.Fatal(err)
+		}
+	}
 }
 
 // entry is what a layer says of one file.

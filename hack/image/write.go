@@ -17,12 +17,13 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // epoch is the time of everything in an image: when it was built is no part of what it is.
 func epoch() time.Time { return time.Unix(0, 0).UTC() }
 
-// Write writes the image as a docker-archive tarball at path, replacing what
+// Write writes the image as an OCI archive at path, replacing what
 // is there in one step, so that a reader never sees half an archive. The
 // reference is what the image is called after import ("localhost/pause:1").
 func Write(path, ref string, spec Spec) (err error) {
@@ -41,7 +42,7 @@ func Write(path, ref string, spec Spec) (err error) {
 		return fmt.Errorf("image %s: %w", ref, err)
 	}
 	archive := filepath.Join(scratch, "image.tar")
-	if err := tarball.WriteToFile(archive, tag, img); err != nil {
+	if err := writeArchive(archive, filepath.Join(scratch, "layout"), tag, img); err != nil {
 		return fmt.Errorf("write image %s: %w", ref, err)
 	}
 	if err := os.Rename(archive, path); err != nil {
@@ -60,11 +61,12 @@ func build(layerPath string, spec Spec) (v1.Image, error) {
 	if err = writeLayerFile(layerPath, entries); err != nil {
 		return nil, err
 	}
-	layer, err := tarball.LayerFromFile(layerPath)
+	layer, err := tarball.LayerFromFile(layerPath, tarball.WithMediaType(types.OCILayer))
 	if err != nil {
 		return nil, fmt.Errorf("read layer: %w", err)
 	}
-	img, err := mutate.ConfigFile(empty.Image, spec.configFile())
+	oci := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	img, err := mutate.ConfigFile(oci, spec.configFile())
 	if err != nil {
 		return nil, fmt.Errorf("image configuration: %w", err)
 	}

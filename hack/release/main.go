@@ -1,6 +1,6 @@
 // Command release builds Portcullis' images without Docker: static binaries,
-// put into one archive per image. The Dockerfile at the root of the repository makes the
-// same images for those who have Docker.
+// put into one archive per image. The Dockerfile at the root of the repository
+// makes the server's and the agent's images likewise for those who have Docker.
 package main
 
 import (
@@ -20,11 +20,18 @@ import (
 // the distroless images.
 const nonRoot = "65532:65532"
 
+// authorities are what the server trusts a notification endpoint by, where its
+// configuration names nothing else.
+const authorities = "/etc/ssl/certs/ca-certificates.crt"
+
 // images are what is released. The agent needs capabilities that the chart
 // grants; with a user other than root the kernel would not pass them on.
-var images = []struct{ name, command, user string }{
-	{"portcullis", "./cmd/portcullis", nonRoot},
-	{"portcullis-agent", "./cmd/portcullis-agent", "0:0"},
+var images = []struct {
+	name, command, user string
+	files               []image.File
+}{
+	{"portcullis", "./cmd/portcullis", nonRoot, []image.File{{Path: authorities, Source: authorities}}},
+	{"portcullis-agent", "./cmd/portcullis-agent", "0:0", nil},
 }
 
 func main() {
@@ -39,7 +46,7 @@ func main() {
 		start := time.Now()
 		path := filepath.Join(*output, img.name+".tar")
 		ref := *repository + "/" + img.name + ":" + *tag
-		if err := release(ctx, img.command, *version, path, ref, img.user); err != nil {
+		if err := release(ctx, img.command, *version, path, ref, img.user, img.files); err != nil {
 			fmt.Fprintf(os.Stderr, "release: %v\n", err)
 			stop()
 			os.Exit(1)
@@ -48,7 +55,7 @@ func main() {
 	}
 }
 
-func release(ctx context.Context, command, version, path, ref, user string) error {
+func release(ctx context.Context, command, version, path, ref, user string, files []image.File) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // archives are for everybody to read
 		return err
 	}
@@ -67,7 +74,7 @@ func release(ctx context.Context, command, version, path, ref, user string) erro
 		return fmt.Errorf("build %s: %w", command, err)
 	}
 	return image.Write(path, ref, image.Spec{
-		Files:      []image.File{{Path: "/" + name, Source: binary, Mode: 0o755}},
+		Files:      append([]image.File{{Path: "/" + name, Source: binary, Mode: 0o755}}, files...),
 		Entrypoint: []string{"/" + name},
 		User:       user,
 	})

@@ -71,10 +71,12 @@ func (s *story) attackAndDenial(ctx context.Context) error {
 	}
 	heading("The attack: mallory execs into " + namespace + "/" + pod)
 	shell, err := s.attack(ctx)
+	if shell != nil {
+		defer shell.Close()
+	}
 	if err != nil {
 		return err
 	}
-	defer shell.Close()
 
 	detection, err := s.detections.Await(ctx, func(d harness.Detection) bool {
 		return d.Document.Rule.ID == forbiddenRule && d.Document.Orchestrator.Resource.ID == victim.UID
@@ -114,28 +116,46 @@ func (s *story) attackAndDenial(ctx context.Context) error {
 	return nil
 }
 
+// prompt is the attacker's.
+const prompt = "mallory@web-0$ "
+
 // attack types what an attacker types, into a real shell behind a real kubectl exec.
 func (s *story) attack(ctx context.Context) (*harness.Terminal, error) {
+	fmt.Printf("mallory$ kubectl exec -it -n %s %s -- sh\n", namespace, pod)
 	shell, err := s.mallory.Terminal(ctx, "exec", "-it", "-n", namespace, pod, "--", "sh")
 	if err != nil {
 		return nil, err
 	}
-	for _, line := range []struct{ typed, shows string }{
-		{"PS1='$ '; echo in-the-$((2*3))-pod\n", "in-the-6-pod"},
-		{"TOKEN=$(cat /var/run/secrets/kubernetes.io/serviceaccount/token); echo ${#TOKEN} bytes of token\n", "bytes of token\r\n"},
-		{"curl -sk -o /dev/null -w 'HTTP %{http_code}\\n' -H \"Authorization: Bearer $TOKEN\" https://$KUBERNETES_SERVICE_HOST/api/v1/namespaces/" + namespace + "/secrets\n", "HTTP 403"},
+	// The quotes keep the shell's echo of this line from looking like the prompt.
+	if err := typeLine(ctx, shell, "PS1='mallory@''web-0$ '"); err != nil {
+		return shell, err
+	}
+	setUp := len(shell.Output()) - len(prompt)
+	for _, line := range []string{
+		"TOKEN=$(cat /var/run/secrets/kubernetes.io/serviceaccount/token)",
+		`curl -sk -o /dev/null -w 'HTTP %{http_code}\n' -H "Authorization: Bearer $TOKEN" https://$KUBERNETES_SERVICE_HOST/api/v1/namespaces/` + namespace + "/secrets",
 	} {
-		if err := shell.Type(line.typed); err != nil {
-			shell.Close()
-			return nil, err
-		}
-		if err := shell.Expect(ctx, line.shows); err != nil {
-			shell.Close()
-			return nil, err
+		if err := typeLine(ctx, shell, line); err != nil {
+			return shell, err
 		}
 	}
-	fmt.Println(strings.TrimRight(strings.ReplaceAll(shell.Output(), "\r\n", "\n"), "\n $"))
+	seen := strings.TrimSuffix(shell.Output()[setUp:], prompt)
+	fmt.Print(strings.ReplaceAll(seen, "\r\n", "\n"))
+	if !strings.Contains(seen, "HTTP 403") {
+		return shell, errors.New("the API server did not refuse the call")
+	}
 	return shell, nil
+}
+
+// typeLine types a line and waits until the shell is ready for the next one.
+func typeLine(ctx context.Context, shell *harness.Terminal, line string) error {
+	if err := shell.Type(line + "\n"); err != nil {
+		return err
+	}
+	if err := shell.Expect(ctx, "\n"); err != nil {
+		return err
+	}
+	return shell.Prompt(ctx, prompt)
 }
 
 // denied tries the exec again; it must be refused by Portcullis.

@@ -1,3 +1,5 @@
+//go:build e2e
+
 package e2e
 
 import (
@@ -84,7 +86,9 @@ func testUninstall(t *testing.T, w *world) {
 	w.check(t, w.Uninstall(ctx))
 	_, err := w.mallory.Must(ctx, "kubectl", "exec", "-n", "upgraded", "web-0", "--", "true")
 	w.check(t, err)
-
+	// helm waits for the objects that it made, not for the pods that those made.
+	_, err = w.Admin().Must(ctx, "kubectl", "wait", "--for=delete", "pods", "--all", "-n", harness.Namespace, "--timeout=60s")
+	w.check(t, err)
 	for _, kind := range []string{"validatingwebhookconfigurations", "clusterroles", "clusterrolebindings"} {
 		r, err := w.Admin().Must(ctx, "kubectl", "get", kind, "-o", "name")
 		w.check(t, err)

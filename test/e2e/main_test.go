@@ -1,10 +1,5 @@
-// Package e2e tests the whole of Portcullis on a real Kubernetes: a real API
-// server sends its audit events and admission reviews, a real kubelet runs the
-// chart's pods through containerd, the agent's eBPF programs watch real
-// processes, and people are real kubectl processes on terminals of their own.
-//
-// The cluster is brought up once for all tests and taken down at the end, also
-// when a test fails; PORTCULLIS_E2E_KEEP=1 leaves it up to look at.
+//go:build e2e
+
 package e2e
 
 import (

@@ -1,3 +1,5 @@
+//go:build e2e
+
 package e2e
 
 import (
@@ -74,13 +76,13 @@ func testUnusualUtility(t *testing.T, w *world) {
 
 	// Too late for maxspan: the utility starts, and makes its call only when the
 	// URL is typed, more than the second later that the rule allows.
-	w.quietly(t, late, "cp /usr/bin/curl /tmp/fetch")
+	w.quietly(t, late, `cp "$(command -v curl)" /tmp/fetch`)
 	shell := w.shell(t, late)
 	w.check(t, shell.Type("TOKEN=$(<"+tokenFile+")\n/tmp/fetch -sk -o /dev/null -w 'HTTP %{http_code}\\n' -H \"Authorization: Bearer $TOKEN\" -K -\n"))
 	<-time.After(2500 * time.Millisecond) // the passing of time is what is tested
 	w.enter(t, shell, "url = https://"+w.apiServerAddress(t)+"/api/v1/namespaces/billing/configmaps\n\x04", "HTTP 200")
 
-	w.quietly(t, fires, "cp /usr/bin/curl /tmp/fetch")
+	w.quietly(t, fires, `cp "$(command -v curl)" /tmp/fetch`)
 	w.enter(t, w.shell(t, fires), "TOKEN=$(<"+tokenFile+"); "+curl("/tmp/fetch", "/api/v1/namespaces/shop/configmaps"), "HTTP 200")
 	w.await(t, ruleUnusualUtility, fires)
 	w.expectQuiet(t, ruleUnusualUtility, late)
@@ -116,12 +118,19 @@ func testExec(t *testing.T, w *world) {
 		t.Fatal("eve, who has no rights, got in")
 	}
 
+	// An excluded workload: the rule knows that managed control planes ask this
+	// very container this very question.
+	excluded := w.konnectivityAgent(t)
+	_, err = w.mallory.Run(step(t), "kubectl", "exec", "-n", excluded.namespace, excluded.name, "-c", "konnectivity-agent", "--", "/proxy-agent", "--help")
+	w.check(t, err)
+
 	w.quietly(t, fires, "true")
 	d := w.await(t, ruleExec, fires)
 	if d.Document.User.Name != "mallory" {
 		t.Errorf("the detection names the user %q, want mallory", d.Document.User.Name)
 	}
 	w.expectQuiet(t, ruleExec, refused)
+	w.expectQuiet(t, ruleExec, excluded)
 	w.expectOnce(t, ruleExec, fires) // two stages of one request are one hit
 }
 
@@ -134,4 +143,23 @@ func testInteractiveExec(t *testing.T, w *world) {
 	w.shell(t, fires)
 	w.await(t, ruleInteractiveExec, fires)
 	w.expectQuiet(t, ruleInteractiveExec, silent)
+}
+
+// konnectivityAgent starts a pod that an exception of the exec rule is about.
+func (w *world) konnectivityAgent(t *testing.T) victim {
+	t.Helper()
+	ctx := step(t)
+	const name = "konnectivity-agent-0"
+	w.check(t, w.Deploy(ctx, `
+apiVersion: v1
+kind: Pod
+metadata: {name: `+name+`, namespace: kube-system}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {name: konnectivity-agent, image: "localhost/shell:1", imagePullPolicy: Never, command: [sleep, infinity]}
+`))
+	pod, err := w.Admin().Pod(ctx, "kube-system", name)
+	w.check(t, err)
+	return victim{"kube-system", name, pod}
 }

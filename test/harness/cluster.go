@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,18 +20,23 @@ const Namespace = "portcullis"
 // Cluster is a real Kubernetes on this machine and the commands to use it.
 type Cluster struct {
 	Root       string // of the repository
-	Bin        string // folder of kubectl and helm
+	Bin        string // folder of kubectl and helm; empty for those of the path
 	Kubeconfig string // the administrator's
 	AuditLog   string // the API server's own audit log file
 	Work       string // folder for what the harness makes
 	Log        io.Writer
+	existing   bool // not ours to take down
 }
 
 // Up builds what is missing and brings up a new cluster. One that is up already
 // is taken down first: what somebody did to it must not decide what is seen now.
-// The caller takes it down.
+// The caller takes it down. With ExistingKubeconfig set, it is that cluster
+// which is used, and neither brought up nor taken down.
 func Up(ctx context.Context, root, work string, log io.Writer) (*Cluster, error) {
 	c := &Cluster{Root: root, Work: work, Log: log}
+	if kubeconfig := os.Getenv(ExistingKubeconfig); kubeconfig != "" {
+		return c, c.useExisting(kubeconfig)
+	}
 	if err := c.Down(ctx); err != nil {
 		return nil, err
 	}
@@ -55,6 +61,9 @@ func Up(ctx context.Context, root, work string, log io.Writer) (*Cluster, error)
 
 // Down takes the cluster down; an error says what was left behind.
 func (c *Cluster) Down(ctx context.Context) error {
+	if c.existing {
+		return c.leaveExisting(ctx)
+	}
 	_, err := c.Tool(ctx, "down")
 	return err
 }
@@ -77,13 +86,18 @@ type User struct {
 	c          *Cluster
 	Name       string
 	kubeconfig string
+	as         []string // kubectl's flags to be that user, where there is no certificate
 }
 
 // Admin is the cluster's administrator.
 func (c *Cluster) Admin() User { return User{c: c, Name: "kubernetes-admin", kubeconfig: c.Kubeconfig} }
 
-// User returns an ordinary user with a client certificate, a member of group.
+// User returns an ordinary user with a client certificate, a member of group; on
+// an existing cluster, which hands out no certificates, an impersonated one.
 func (c *Cluster) User(ctx context.Context, name, group string) (User, error) {
+	if c.existing {
+		return User{c: c, Name: name, kubeconfig: c.Kubeconfig, as: []string{"--as=" + name, "--as-group=" + group}}, nil
+	}
 	r, err := command{path: c.tool(), args: []string{"user", name, "--group", group}, dir: c.Root}.must(ctx)
 	if err != nil {
 		return User{}, err
@@ -92,19 +106,23 @@ func (c *Cluster) User(ctx context.Context, name, group string) (User, error) {
 }
 
 func (u User) env() []string {
-	return []string{"KUBECONFIG=" + u.kubeconfig, "PATH=" + u.c.Bin + string(os.PathListSeparator) + os.Getenv("PATH")}
+	env := []string{"KUBECONFIG=" + u.kubeconfig}
+	if u.c.Bin != "" {
+		env = append(env, "PATH="+u.c.Bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	}
+	return env
 }
 
 func (u User) program(name string) string {
 	if name == "portcullisctl" {
 		return filepath.Join(u.c.Root, "bin", name)
 	}
-	return filepath.Join(u.c.Bin, name)
+	return filepath.Join(u.c.Bin, name) // with an empty Bin, the path is searched
 }
 
 // Run runs kubectl, helm or portcullisctl as the user and returns how it ended, also when it failed.
 func (u User) Run(ctx context.Context, program string, args ...string) (Result, error) {
-	r, err := command{path: u.program(program), args: args, env: u.env(), dir: u.c.Root}.run(ctx)
+	r, err := command{path: u.program(program), args: append(u.as[:len(u.as):len(u.as)], args...), env: u.env(), dir: u.c.Root}.run(ctx)
 	r.Command = strings.Join(append([]string{program}, args...), " ")
 	return r, err
 }
@@ -129,12 +147,12 @@ func (u User) Apply(ctx context.Context, manifests string) error {
 
 // Terminal runs kubectl on a terminal of its own.
 func (u User) Terminal(ctx context.Context, args ...string) (*Terminal, error) {
-	return startTerminal(ctx, u.env(), u.program("kubectl"), args...)
+	return startTerminal(ctx, u.env(), u.program("kubectl"), append(u.as[:len(u.as):len(u.as)], args...)...)
 }
 
 // Detections starts an HTTP endpoint that pods of the cluster can reach.
 func (c *Cluster) Detections(ctx context.Context) (*Detections, error) {
-	return listenForDetections(ctx, layout.HostIP)
+	return listenForDetections(ctx, cmp.Or(os.Getenv(ExistingHost), layout.HostIP))
 }
 
 // Pod is what the harness wants to know of a pod.

@@ -18,23 +18,19 @@ func (c *Cluster) Images(ctx context.Context) error {
 		if err := c.Make(ctx, "build"); err != nil {
 			return err
 		}
+		if c.existing {
+			return nil // its nodes have them, or it can pull them
+		}
 		_, err := c.Tool(ctx, "image", "load",
 			filepath.Join(c.Root, "dist", "portcullis.tar"), filepath.Join(c.Root, "dist", "portcullis-agent.tar"))
 		return err
 	})
 }
 
-// helm runs helm with the chart, the images of this tree and values.
-func (c *Cluster) helm(ctx context.Context, verb string, values ...string) error {
-	args := []string{verb, "portcullis", filepath.Join(c.Root, "charts", "portcullis"),
-		"--namespace", Namespace, "--create-namespace", "--wait", "--timeout", "3m",
-		"--set", "image.repository=localhost/portcullis,image.tag=dev,image.pullPolicy=Never",
-		"--set", "agent.image.repository=localhost/portcullis-agent,agent.image.tag=dev,agent.image.pullPolicy=Never",
-	}
-	if verb == "upgrade" {
-		args = args[:3:3]
-		args = append(args, "--namespace", Namespace, "--wait", "--timeout", "3m", "--reuse-values")
-	}
+// helm runs helm with the chart and values.
+func (c *Cluster) helm(ctx context.Context, verb string, flags, values []string) error {
+	args := append([]string{verb, "portcullis", filepath.Join(c.Root, "charts", "portcullis"),
+		"--namespace", Namespace, "--wait", "--timeout", "3m"}, flags...)
 	for _, v := range values {
 		args = append(args, "--set", v)
 	}
@@ -42,11 +38,21 @@ func (c *Cluster) helm(ctx context.Context, verb string, values ...string) error
 	return err
 }
 
+// treeImages are the images of this tree, which the nodes have.
+func treeImages() []string {
+	return []string{
+		"image.repository=localhost/portcullis", "image.tag=dev", "image.pullPolicy=IfNotPresent",
+		"agent.image.repository=localhost/portcullis-agent", "agent.image.tag=dev", "agent.image.pullPolicy=IfNotPresent",
+	}
+}
+
 // Install does what the README tells users to do: install the chart, make the
 // API server's files with portcullisctl, set its flags, restart it, and wait
 // until its audit events arrive.
 func (c *Cluster) Install(ctx context.Context, values ...string) error {
-	if err := c.step("helm install", func() error { return c.helm(ctx, "install", values...) }); err != nil {
+	if err := c.step("helm install", func() error {
+		return c.helm(ctx, "install", []string{"--create-namespace"}, append(treeImages(), values...))
+	}); err != nil {
 		return err
 	}
 	return c.ConnectAudit(ctx)
@@ -62,7 +68,9 @@ func (c *Cluster) ConnectAudit(ctx context.Context, flags ...string) error {
 	}); err != nil {
 		return err
 	}
-	if err := c.step("set the API server's audit flags and restart it", func() error {
+	if c.existing {
+		fmt.Fprintf(c.Log, existingAudit, dir, Namespace, APIServer)
+	} else if err := c.step("set the API server's audit flags and restart it", func() error {
 		_, err := c.Tool(ctx, append([]string{"apiserver", "restart", "--audit-dir", dir}, flags...)...)
 		return err
 	}); err != nil {
@@ -75,7 +83,7 @@ func (c *Cluster) ConnectAudit(ctx context.Context, flags ...string) error {
 
 // Upgrade upgrades the release with changed values.
 func (c *Cluster) Upgrade(ctx context.Context, values ...string) error {
-	return c.step("helm upgrade", func() error { return c.helm(ctx, "upgrade", values...) })
+	return c.step("helm upgrade", func() error { return c.helm(ctx, "upgrade", []string{"--reuse-values"}, values) })
 }
 
 // Uninstall removes the release.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -72,22 +73,31 @@ func (t *Terminal) Output() string {
 
 // Expect waits until the terminal has shown text.
 func (t *Terminal) Expect(ctx context.Context, text string) error {
+	return t.await(ctx, "show "+strconv.Quote(text), func(shown string) bool { return strings.Contains(shown, text) })
+}
+
+// Prompt waits until the last thing that the terminal shows is the prompt.
+func (t *Terminal) Prompt(ctx context.Context, prompt string) error {
+	return t.await(ctx, "end with the prompt "+strconv.Quote(prompt), func(shown string) bool { return strings.HasSuffix(shown, prompt) })
+}
+
+func (t *Terminal) await(ctx context.Context, what string, reached func(shown string) bool) error {
 	for {
 		t.mu.Lock()
 		shown, changed := t.output.String(), t.changed
 		t.mu.Unlock()
-		if strings.Contains(shown, text) {
+		if reached(shown) {
 			return nil
 		}
 		select {
 		case <-changed:
 		case <-t.done:
-			if strings.Contains(t.Output(), text) {
+			if shown = t.Output(); reached(shown) {
 				return nil
 			}
-			return fmt.Errorf("%s ended without showing %q; it showed:\n%s", t.name, text, t.Output())
+			return fmt.Errorf("%s ended and did not %s; it showed:\n%s", t.name, what, shown)
 		case <-ctx.Done():
-			return fmt.Errorf("%s did not show %q: %w; it showed:\n%s", t.name, text, ctx.Err(), shown)
+			return fmt.Errorf("%s did not %s: %w; it showed:\n%s", t.name, what, ctx.Err(), shown)
 		}
 	}
 }

@@ -3,7 +3,11 @@ package harness
 import (
 	"context"
 	"fmt"
+	"strings"
 )
+
+// workloadLabel marks the namespaces that the harness makes.
+const workloadLabel = "portcullis.dev/test=workload"
 
 // Workload makes manifests of a namespace with a service account and one pod
 // that waits to be exec'd into. The service account may list ConfigMaps and
@@ -12,7 +16,7 @@ func Workload(namespace, pod, serviceAccount string) string {
 	return fmt.Sprintf(`
 apiVersion: v1
 kind: Namespace
-metadata: {name: %[1]s}
+metadata: {name: %[1]s, labels: {%[4]s}}
 ---
 apiVersion: v1
 kind: ServiceAccount
@@ -37,7 +41,7 @@ spec:
   terminationGracePeriodSeconds: 0
   containers:
   - {name: main, image: "localhost/shell:1", imagePullPolicy: Never, command: [sleep, infinity]}
-`, namespace, pod, serviceAccount)
+`, namespace, pod, serviceAccount, strings.Replace(workloadLabel, "=", ": ", 1))
 }
 
 // ExecRole lets a group exec into pods everywhere, as developers often may.

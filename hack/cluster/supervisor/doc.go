@@ -4,8 +4,8 @@
 // It is started in a mount and a network namespace of its own. The daemons are
 // its children and die with it (the kernel kills them when it ends, however it
 // ends); containers do not, and are found by their cgroup. The process
-// namespace stays the machine's: an agent that runs as a pod compares the
-// process ids that the kernel tells it with those in /proc.
+// namespace stays the machine's, so that the process ids in an agent's telemetry
+// are those that ps shows.
 //
 // What the daemons would change for the whole machine is covered up in the
 // mount namespace, so that there is nothing to put back after a crash:
