@@ -254,10 +254,10 @@ func (s *Server) close() error {
 
 // Run runs the server until ctx ends or a part of it fails. It runs once.
 func (s *Server) Run(ctx context.Context) error {
-	serving := stage{
-		{"collector", func(ctx context.Context) error { return s.collector.Serve(ctx, s.collectorListener) }},
-		{"webhook", s.webhook.Run},
-	}
+	serving := make(stage, 0, 2+len(s.endpoints))
+	serving = append(serving,
+		part{"collector", func(ctx context.Context) error { return s.collector.Serve(ctx, s.collectorListener) }},
+		part{"webhook", s.webhook.Run})
 	for _, e := range s.endpoints {
 		serving = append(serving, e.part())
 	}

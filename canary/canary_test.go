@@ -2,7 +2,6 @@ package canary
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"testing"
 	"time"
@@ -30,7 +29,7 @@ func newFixture(t *testing.T) *fixture {
 		Period:     10 * time.Second,
 		BlindAfter: time.Minute,
 		Clock:      func() time.Time { return f.now },
-		Logger:     slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger:     slog.New(slog.DiscardHandler),
 		Registerer: prometheus.NewRegistry(),
 	})
 	if err != nil {

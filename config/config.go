@@ -137,6 +137,7 @@ func Default() Config {
 		Webhook:   WebhookConfig{Listen: ":8443", ConfigurationName: "portcullis"},
 		Metrics:   ListenConfig{Listen: ":8080"},
 		Health:    ListenConfig{Listen: ":8081"},
+		//nolint:gosec // names of Secrets, not secrets
 		PKI: PKIConfig{
 			ServingSecret:  "portcullis-serving",
 			SinkCASecret:   "portcullis-sink-ca",

@@ -35,13 +35,10 @@ var version = "dev"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return
-		}
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintf(os.Stderr, "portcullis: %v\n", err)
-		stop()
 		os.Exit(1)
 	}
 }
@@ -82,7 +79,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if o.showVersion {
-		_, err := fmt.Fprintln(stdout, describe(version))
+		_, err = fmt.Fprintln(stdout, describe(version))
 		return err
 	}
 	cfg, err := config.Load(o.configFile)

@@ -73,7 +73,7 @@ func tarFile(archive *tar.Writer, name, source string) error {
 		return err
 	}
 	header := &tar.Header{Name: name, Mode: 0o644, Size: info.Size(), ModTime: epoch(), Format: tar.FormatPAX}
-	if err := archive.WriteHeader(header); err != nil {
+	if err = archive.WriteHeader(header); err != nil {
 		return err
 	}
 	_, err = io.Copy(archive, file)

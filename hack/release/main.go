@@ -41,24 +41,31 @@ func main() {
 	tag := flag.String("tag", "dev", "the images' `tag`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	for _, img := range images {
-		start := time.Now()
-		path := filepath.Join(*output, img.name+".tar")
-		ref := *repository + "/" + img.name + ":" + *tag
-		if err := release(ctx, img.command, *version, path, ref, img.user, img.files); err != nil {
-			fmt.Fprintf(os.Stderr, "release: %v\n", err)
-			stop()
-			os.Exit(1)
-		}
-		fmt.Printf("%s  %s  %.1f s\n", path, ref, time.Since(start).Seconds())
+	err := releaseAll(ctx, *version, *output, *repository, *tag)
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "release: %v\n", err)
+		os.Exit(1)
 	}
 }
 
-func release(ctx context.Context, command, version, path, ref, user string, files []image.File) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // archives are for everybody to read
+func releaseAll(ctx context.Context, version, output, repository, tag string) error {
+	if err := os.MkdirAll(output, 0o755); err != nil { //nolint:gosec // archives are for everybody to read
 		return err
 	}
+	for _, img := range images {
+		start := time.Now()
+		path := filepath.Join(output, img.name+".tar")
+		ref := repository + "/" + img.name + ":" + tag
+		if err := release(ctx, img.command, version, path, ref, img.user, img.files); err != nil {
+			return err
+		}
+		fmt.Printf("%s  %s  %.1f s\n", path, ref, time.Since(start).Seconds())
+	}
+	return nil
+}
+
+func release(ctx context.Context, command, version, path, ref, user string, files []image.File) error {
 	scratch, err := os.MkdirTemp("", "portcullis-release-")
 	if err != nil {
 		return err
@@ -67,6 +74,7 @@ func release(ctx context.Context, command, version, path, ref, user string, file
 
 	name := filepath.Base(command)
 	binary := filepath.Join(scratch, name)
+	//nolint:gosec // whoever runs this chooses the version
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -X main.version="+version, "-o", binary, command)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stdout, build.Stderr = os.Stdout, os.Stderr

@@ -47,10 +47,10 @@ func main() {
 	keep := flag.Bool("keep", os.Getenv("KEEP") != "", "leave the cluster up at the end (also: KEEP=1 make demo)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *keep); err != nil {
+	err := run(ctx, *keep)
+	stop()
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "\ndemo: %v\n", err)
-		stop()
 		os.Exit(1)
 	}
 }

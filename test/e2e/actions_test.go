@@ -35,7 +35,7 @@ func (w *world) deploy(t *testing.T, name string, namespaces ...string) []victim
 }
 
 const (
-	tokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token" //nolint:gosec // a path, not a credential
+	tokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 	// prompt is what the shell's prompt is set to, so that the end of a command can be seen.
 	prompt = "portcullis-test$ "
 )

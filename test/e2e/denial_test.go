@@ -14,10 +14,10 @@ func testDenial(t *testing.T, w *world) {
 	w.check(t, w.Upgrade(ctx, "config.rules."+ruleForbidden+".mode=enforce"))
 	w.check(t, w.Admin().AwaitLog(ctx, "portcullis", "statefulset/portcullis", "audit stream is live"))
 	pods := w.deploy(t, "db-0", "shop", "billing")
-	victim, twin := pods[0], pods[1]
+	caught, twin := pods[0], pods[1]
 
-	w.forbiddenCall(t, victim)
-	d := w.await(t, ruleForbidden, victim)
+	w.forbiddenCall(t, caught)
+	d := w.await(t, ruleForbidden, caught)
 	if got := d.Document.Portcullis.Detection; got.Action != "quarantine" {
 		t.Fatalf("the action is %q (%s), want quarantine", got.Action, got.Why)
 	}
@@ -25,13 +25,13 @@ func testDenial(t *testing.T, w *world) {
 		t.Errorf("the detection has %d events, want 2: %s", len(d.Document.Portcullis.Detection.Events), d.Raw)
 	}
 
-	refusal := w.expectDenied(t, victim, ruleForbidden)
+	refusal := w.expectDenied(t, caught, ruleForbidden)
 	if !strings.Contains(refusal, d.Document.Portcullis.Detection.ID) {
 		t.Errorf("the refusal does not name the detection %s:\n%s", d.Document.Portcullis.Detection.ID, refusal)
 	}
 	for door, args := range map[string][]string{
-		"attach":       {"attach", "-n", victim.namespace, victim.name},
-		"port-forward": {"port-forward", "-n", victim.namespace, victim.name, ":80"},
+		"attach":       {"attach", "-n", caught.namespace, caught.name},
+		"port-forward": {"port-forward", "-n", caught.namespace, caught.name, ":80"},
 	} {
 		r, err := w.mallory.Run(step(t), "kubectl", args...)
 		w.check(t, err)
@@ -44,12 +44,12 @@ func testDenial(t *testing.T, w *world) {
 	t.Run("visible", func(t *testing.T) {
 		r, err := w.Admin().Must(step(t), "kubectl", "get", "quarantines")
 		w.check(t, err)
-		if !strings.Contains(r.Stdout, "pod-"+victim.UID) || !strings.Contains(r.Stdout, ruleForbidden) {
+		if !strings.Contains(r.Stdout, "pod-"+caught.UID) || !strings.Contains(r.Stdout, ruleForbidden) {
 			t.Errorf("kubectl get quarantines shows\n%s", r.Stdout)
 		}
 		r, err = w.Admin().Must(step(t), "portcullisctl", "quarantine", "list")
 		w.check(t, err)
-		if !strings.Contains(r.Stdout, victim.name) {
+		if !strings.Contains(r.Stdout, caught.name) {
 			t.Errorf("portcullisctl quarantine list shows\n%s", r.Stdout)
 		}
 	})
@@ -57,9 +57,9 @@ func testDenial(t *testing.T, w *world) {
 		w.check(t, w.Admin().AwaitLog(step(t), "portcullis", "statefulset/portcullis", d.Document.Portcullis.Detection.ID))
 	})
 	t.Run("release", func(t *testing.T) {
-		_, err := w.Admin().Must(step(t), "portcullisctl", "quarantine", "release", "pod-"+victim.UID)
+		_, err := w.Admin().Must(step(t), "portcullisctl", "quarantine", "release", "pod-"+caught.UID)
 		w.check(t, err)
-		w.expectReleased(t, victim)
+		w.expectReleased(t, caught)
 	})
 	t.Run("by hand", func(t *testing.T) {
 		_, err := w.Admin().Must(step(t), "portcullisctl", "quarantine", "add", "user", "mallory", "--reason", "phished; see the incident channel", "--duration", "10m")

@@ -57,14 +57,14 @@ func setUp() (w *world, cleanUp func(), err error) {
 	}
 	cleanUp = func() {
 		if os.Getenv("PORTCULLIS_E2E_KEEP") == "" {
-			if err := cluster.Down(ctx); err != nil {
-				fmt.Fprintf(os.Stderr, "tear down: %v\n", err)
+			if down := cluster.Down(ctx); down != nil {
+				fmt.Fprintf(os.Stderr, "tear down: %v\n", down)
 				os.Exit(1) // something was left behind: that is a failure of its own
 			}
 		}
 		_ = os.RemoveAll(work)
 	}
-	if err := cluster.Images(ctx); err != nil {
+	if err = cluster.Images(ctx); err != nil {
 		return nil, cleanUp, err
 	}
 	w = &world{Cluster: cluster}

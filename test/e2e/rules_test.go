@@ -12,7 +12,7 @@ const (
 	ruleForbidden       = "forbidden-api-request-interactive"
 	ruleCommonUtility   = "api-request-common-utilities"
 	ruleUnusualUtility  = "api-request-unusual-utilities"
-	ruleToken           = "token-access-then-api-request" //nolint:gosec // a rule's name, not a credential
+	ruleToken           = "token-access-then-api-request"
 	ruleExec            = "exec-into-pod"
 	ruleInteractiveExec = "interactive-exec-into-container"
 )
