@@ -9,9 +9,12 @@ import (
 	"time"
 )
 
-// stopLimit bounds the end of one stage. The kubelet gives a pod 30 s by
-// default, and there are a handful of stages.
-const stopLimit = 8 * time.Second
+// stopLimit bounds the end of one stage, stopTotal that of all together: the
+// kubelet gives a pod 30 s by default, and what is killed drains nothing.
+const (
+	stopLimit = 8 * time.Second
+	stopTotal = 25 * time.Second
+)
 
 // part is something that runs until its context ends, and then returns nil.
 type part struct {
@@ -40,8 +43,9 @@ func runStages(ctx context.Context, logger *slog.Logger, stages []stage) error {
 		errs = append(errs, err)
 		logger.Error("stopping, because a part failed", "error", err)
 	}
+	deadline := time.Now().Add(stopTotal)
 	for i := len(running) - 1; i >= 0; i-- {
-		errs = append(errs, running[i].stop())
+		errs = append(errs, running[i].stop(min(stopLimit, time.Until(deadline))))
 	}
 	return errors.Join(errs...)
 }
@@ -85,16 +89,16 @@ func (s stage) start(ctx context.Context, failed chan<- error) *runningStage {
 	return r
 }
 
-func (r *runningStage) stop() error {
+func (r *runningStage) stop(limit time.Duration) error {
 	r.cancel()
 	select {
 	case err := <-r.done:
 		return err
-	case <-time.After(stopLimit):
+	case <-time.After(limit):
 		names := make([]string, 0, len(r.parts))
 		for _, p := range r.parts {
 			names = append(names, p.name)
 		}
-		return fmt.Errorf("%v did not end within %s", names, stopLimit)
+		return fmt.Errorf("%v did not end within %s", names, limit)
 	}
 }

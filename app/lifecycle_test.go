@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -73,6 +74,26 @@ func TestPartThatEndsByItselfIsAFailure(t *testing.T) {
 		if err := runStages(t.Context(), quiet(), []stage{{idle}}); err == nil {
 			t.Error("no error")
 		}
+	})
+}
+
+func TestStuckPartsCannotEatTheKubeletsPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var stages []stage
+		for range 6 {
+			stages = append(stages, stage{{"stuck", func(context.Context) error { <-release; return nil }}})
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		start := time.Now() // the bubble's clock
+		if err := runStages(ctx, quiet(), stages); err == nil {
+			t.Error("no error")
+		}
+		if took := time.Since(start); took > stopTotal {
+			t.Errorf("stopping took %s, more than %s", took, stopTotal)
+		}
+		close(release)
 	})
 }
 

@@ -127,6 +127,11 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 		return nil, fmt.Errorf("find the API server (in a pod: its service account; elsewhere: --kubeconfig): %w", err)
 	}
 	cfg.UserAgent = "portcullis/" + version
+	// No limit on this side: after a restart every agent's token is reviewed at
+	// once, and client-go's default of five requests a second would keep most
+	// nodes out for minutes. The API server limits by fairness, the reviewer by
+	// how many it has under way.
+	cfg.QPS = -1
 	return cfg, nil
 }
 

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"context"
 	"strings"
 	"testing"
 
@@ -154,9 +153,9 @@ func (w *world) expectDenied(t *testing.T, v victim, rule string) string {
 }
 
 // expectAllowed tries an exec and wants it to succeed.
-func (w *world) expectAllowed(ctx context.Context, t *testing.T, v victim) {
+func (w *world) expectAllowed(t *testing.T, v victim) {
 	t.Helper()
-	_, err := w.mallory.Must(ctx, "kubectl", "exec", "-n", v.namespace, v.name, "--", "true")
+	_, err := w.mallory.Must(step(t), "kubectl", "exec", "-n", v.namespace, v.name, "--", "true")
 	w.check(t, err)
 }
 

@@ -39,7 +39,7 @@ func testDenial(t *testing.T, w *world) {
 			t.Errorf("%s was not refused by Portcullis: exit status %d\n%s", door, r.Code, r.Stderr)
 		}
 	}
-	w.expectAllowed(step(t), t, twin)
+	w.expectAllowed(t, twin)
 
 	t.Run("visible", func(t *testing.T) {
 		r, err := w.Admin().Must(step(t), "kubectl", "get", "quarantines")

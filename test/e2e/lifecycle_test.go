@@ -10,6 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
 	"github.com/portcullis-dev/portcullis/test/harness"
 )
 
@@ -27,9 +31,29 @@ func TestPortcullis(t *testing.T) {
 	}
 	t.Run("rules", func(t *testing.T) { testRules(t, w) })
 	t.Run("denial", func(t *testing.T) { testDenial(t, w) })
+	t.Run("erasing", func(t *testing.T) { testErasing(t, w) })
 	t.Run("no feedback", func(t *testing.T) { testNoFeedback(t, w) })
 	t.Run("upgrade", func(t *testing.T) { testUpgrade(t, w) })
 	t.Run("uninstall", func(t *testing.T) { testUninstall(t, w) })
+}
+
+// testErasing sends a patch that is no JSON right after an exec. API servers
+// before 1.37 cannot send a batch that holds such a patch's body, so a policy
+// that records it would let anybody erase the events around his own.
+func testErasing(t *testing.T, w *world) {
+	caught := w.deploy(t, "web-6", "shop")[0]
+	cfg, err := w.Admin().REST()
+	w.check(t, err)
+	set, err := kubernetes.NewForConfig(cfg)
+	w.check(t, err)
+
+	w.quietly(t, caught, "true")
+	_, err = set.CoreV1().Pods(caught.namespace).Patch(step(t), caught.name, types.ApplyYAMLPatchType,
+		[]byte("no: json: at all"), metav1.PatchOptions{FieldManager: "test"}, "ephemeralcontainers")
+	if err == nil {
+		t.Error("the API server took a patch that is nonsense")
+	}
+	w.await(t, ruleExec, caught)
 }
 
 // testNoFeedback reads the API server's own audit log, which is written by the

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
 	"github.com/portcullis-dev/portcullis/hack/cluster/layout"
 )
 
@@ -134,6 +137,12 @@ func (u User) Must(ctx context.Context, program string, args ...string) (Result,
 		return r, err
 	}
 	return r, r.Err()
+}
+
+// REST is the user's way to the API server without kubectl, for requests that
+// kubectl would not make.
+func (u User) REST() (*rest.Config, error) {
+	return clientcmd.BuildConfigFromFlags("", u.kubeconfig)
 }
 
 // Apply applies manifests.
