@@ -28,7 +28,10 @@ type Bus interface {
 	// error some may have been taken: publishing all of them again is right.
 	Publish(ctx context.Context, candidates ...Candidate) error
 	// Consume calls the handler, one candidate after the other, until the
-	// context ends (then it returns nil) or the handler returns an error (which
-	// it returns; that candidate is delivered again to the next Consume).
+	// context ends or the handler returns an error (which it returns; that
+	// candidate is delivered again to the next Consume). When the context ends it
+	// delivers what waits and then returns nil, or after a bounded time an error
+	// that says what it left. The handler's context outlives Consume's by that
+	// time, so that what is delivered can be dealt with.
 	Consume(ctx context.Context, handle Handler) error
 }

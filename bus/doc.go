@@ -14,5 +14,9 @@
 // Publish holds the sender when the bus is full, until there is room or the
 // context ends: back-pressure, never a silent drop.
 //
+// A graceful stop loses nothing: a consumer whose context ends is still given
+// what waits, for a bounded time. What is left then is counted and told.
+// Publishers must have stopped before the consumer is.
+//
 // Memory keeps its candidates in the process and loses them with it.
 package bus

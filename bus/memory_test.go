@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -137,10 +139,86 @@ func TestOnlyOneConsumer(t *testing.T) {
 	}
 }
 
+func TestWhatWaitsIsDeliveredAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	m := newMemory(t, 100)
+	ctx, cancel := context.WithCancel(t.Context())
+	for i := range 100 {
+		if err := m.Publish(ctx, candidate("k", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	got := 0
+	if err := m.Consume(ctx, func(ctx context.Context, c Candidate) error {
+		if c.Stage != got {
+			t.Errorf("candidate %d, want %d", c.Stage, got)
+		}
+		got++
+		return ctx.Err() // The handler can still do its work.
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got != 100 {
+		t.Errorf("%d of 100 are delivered", got)
+	}
+	if n := testutil.ToFloat64(m.left); n != 0 {
+		t.Errorf("%v are counted as left, want none", n)
+	}
+}
+
+func TestDrainingEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, err := NewMemory(MemoryOptions{Drain: 10 * time.Second, Registerer: prometheus.NewRegistry()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err = m.Publish(t.Context(), candidate("k", 0), candidate("k", 1), candidate("k", 2)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		start := time.Now()
+		err = m.Consume(ctx, func(ctx context.Context, _ Candidate) error {
+			cancel()
+			<-ctx.Done() // It hangs for as long as it may.
+			return nil
+		})
+		if !errors.Is(err, ErrLeft) || !strings.Contains(err.Error(), "left: 2") {
+			t.Errorf("error is %v", err)
+		}
+		if spent := time.Since(start); spent != 10*time.Second {
+			t.Errorf("draining took %s", spent)
+		}
+		if n := testutil.ToFloat64(m.left); n != 2 {
+			t.Errorf("%v are counted as left, want 2", n)
+		}
+	})
+}
+
+func TestFailureWhileDrainingIsToldAndCounted(t *testing.T) {
+	t.Parallel()
+	m := newMemory(t, 2)
+	if err := m.Publish(t.Context(), candidate("k", 0), candidate("k", 1)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	broken := errors.New("broken")
+	err := m.Consume(ctx, func(context.Context, Candidate) error { return broken })
+	if !errors.Is(err, broken) || !errors.Is(err, ErrLeft) {
+		t.Errorf("error is %v", err)
+	}
+	if n := testutil.ToFloat64(m.left); n != 2 {
+		t.Errorf("%v are counted as left, want 2", n)
+	}
+}
+
 func TestOptionsAreChecked(t *testing.T) {
 	t.Parallel()
 	for want, o := range map[string]MemoryOptions{
 		"Capacity":   {Capacity: -1, Registerer: prometheus.NewRegistry()},
+		"Drain":      {Drain: -1, Registerer: prometheus.NewRegistry()},
 		"Registerer": {},
 	} {
 		if _, err := NewMemory(o); err == nil || !strings.Contains(err.Error(), want) {

@@ -11,6 +11,10 @@ import (
 	"github.com/portcullis-dev/portcullis/event"
 )
 
+// stopTime is how long after the end of Run's context detections can still be
+// acted on: the bus' time for draining, and a little for what is due at the end.
+const stopTime = 7 * time.Second
+
 // Correlator runs rules over events. Ingest may be called concurrently, and
 // while Run runs.
 type Correlator struct {
@@ -61,16 +65,24 @@ func (c *Correlator) Match(e *event.Event) []bus.Candidate {
 }
 
 // Run consumes the bus and concludes detections until the context ends or the
-// bus fails. It returns nil in the former case.
+// bus fails. In the former case it first concludes what waits on the bus, and
+// returns nil unless the bus had to leave some of it.
 func (c *Correlator) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	live, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
 	var ticking sync.WaitGroup
-	ticking.Go(func() { c.tick(ctx) })
+	ticking.Go(func() { c.tick(ctx, live) })
+	defer context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(stopTime, end)
+		context.AfterFunc(live, func() { timer.Stop() })
+	})()
 	err := c.options.Bus.Consume(ctx, c.consume)
 	cancel()
 	ticking.Wait()
-	if err != nil && !errors.Is(err, context.Canceled) {
+	c.advance(live) // What the last candidates and the time since have made due.
+	if err != nil && (errors.Is(err, bus.ErrLeft) || !errors.Is(err, context.Canceled)) {
 		return fmt.Errorf("correlator: consume candidates: %w", err)
 	}
 	return nil
@@ -80,13 +92,13 @@ func (c *Correlator) Run(ctx context.Context) error {
 func (c *Correlator) consume(ctx context.Context, candidate bus.Candidate) error {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	// What was delivered is concluded, also while the server stops.
-	c.hand(context.WithoutCancel(ctx), c.join.take(candidate, c.options.Clock()))
+	c.hand(ctx, c.join.take(candidate, c.options.Clock()))
 	return nil
 }
 
-// tick moves the watermark on while nothing arrives.
-func (c *Correlator) tick(ctx context.Context) {
+// tick moves the watermark on while nothing arrives, until ctx ends. What becomes
+// due is handed on within live, which outlasts it.
+func (c *Correlator) tick(ctx, live context.Context) {
 	ticker := time.NewTicker(c.options.Tick)
 	defer ticker.Stop()
 	for {
@@ -94,11 +106,16 @@ func (c *Correlator) tick(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			c.mutex.Lock()
-			c.hand(context.WithoutCancel(ctx), c.join.advance(c.options.Clock()))
-			c.mutex.Unlock()
+			c.advance(live)
 		}
 	}
+}
+
+// advance concludes what is due.
+func (c *Correlator) advance(ctx context.Context) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.hand(ctx, c.join.advance(c.options.Clock()))
 }
 
 // hand passes detections on.

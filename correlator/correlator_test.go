@@ -58,6 +58,64 @@ func TestIngestToDetectionThroughTheBus(t *testing.T) {
 	}
 }
 
+// A graceful stop concludes what the bus has taken over, within a context in
+// which detections can be acted on, and what has become due by then.
+func TestRunConcludesWhatWaitsBeforeItEnds(t *testing.T) {
+	t.Parallel()
+	schema := field.New()
+	const quiet = "sequence by orchestrator.resource.name with maxspan=10s\n  [process where process.name == \"ls\"]\n  ![process where process.name == \"exit\"]"
+	h := newHarness(t, schema, ruleSet(t, schema, ruleText("pair", anyPair, "")+ruleText("quiet", quiet, "")), func(o *Options) {
+		o.Lateness = time.Second
+	})
+	alive := &aliveRecorder{recorder: h.recorder}
+	h.options.Detections = alive
+	alive.after(50, func() { h.now = h.now.Add(time.Minute) })
+	ctx, cancel := context.WithCancel(t.Context())
+	for i := range 50 {
+		pod := elsewhere()
+		pod.UID = fmt.Sprint(i)
+		if err := h.Ingest(ctx, []*event.Event{execIn(pod, 0, "ls"), called(pod, time.Second, "get", "pods")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// When all is taken, time goes by: only the last look at the clock decides the quiet ones.
+	cancel()
+	if err := h.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for _, name := range h.recorder.names() {
+		got[name]++
+	}
+	if diff := cmp.Diff(map[string]int{"pair": 50, "quiet": 50}, got); diff != "" {
+		t.Error(diff)
+	}
+	if alive.dead > 0 {
+		t.Errorf("%d detections came with a context that has ended", alive.dead)
+	}
+}
+
+// aliveRecorder counts what it gets within a context that has ended.
+type aliveRecorder struct {
+	*recorder
+	dead int
+	// then is called once, when n have come.
+	n    int
+	then func()
+}
+
+func (r *aliveRecorder) after(n int, then func()) { r.n, r.then = n, then }
+
+func (r *aliveRecorder) Handle(ctx context.Context, d *event.Detection) {
+	if ctx.Err() != nil {
+		r.dead++
+	}
+	r.recorder.Handle(ctx, d)
+	if r.n--; r.n == 0 {
+		r.then()
+	}
+}
+
 func TestIngestFailsIfTheBusTakesNothing(t *testing.T) {
 	t.Parallel()
 	schema := field.New()

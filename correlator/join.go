@@ -248,26 +248,3 @@ func (j *join) conclude(r *joined, key string, events []*event.Event, now time.T
 	j.metrics.detections.WithLabelValues(r.rule.Name, string(d.Action)).Inc()
 	return []*event.Detection{d}
 }
-
-// sizeOf is roughly the memory that keeping an event costs. Events share most of
-// their short texts with others; what an attacker can make long is counted.
-func sizeOf(e *event.Event) int {
-	size := 1024
-	if p := e.Process; p != nil {
-		for _, arg := range p.Args {
-			size += len(arg) + 16
-		}
-		if p.Parent != nil {
-			for _, arg := range p.Parent.Args {
-				size += len(arg) + 16
-			}
-		}
-	}
-	if a := e.Audit; a != nil {
-		size += len(a.RequestURI) + len(a.UserAgent) + len(a.Message) + len(a.RequestObject) + len(a.ResponseObject)
-		for k, v := range a.Annotations {
-			size += len(k) + len(v)
-		}
-	}
-	return size
-}

@@ -1,6 +1,7 @@
 package correlator
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -113,6 +114,45 @@ func TestShippedRules(t *testing.T) {
 			[]*event.Event{execIn(pod, 0, "sleep", "1"), called(pod, 200*ms, "list", "secrets")}, nil},
 		"package manager, then secrets": {
 			[]*event.Event{execIn(pod, 0, "apt-get", "install", "jq"), called(pod, 200*ms, "list", "secrets")}, nil},
+		"busybox waiting, then secrets": {
+			[]*event.Event{running(execIn(pod, 0, "sleep", "1"), "/bin/busybox"), called(pod, 200*ms, "list", "secrets")}, nil},
+		"busybox showing a file that names a client": {
+			[]*event.Event{running(execIn(pod, 0, "cat", "/etc/curl"), "/bin/busybox"), called(pod, 200*ms, "list", "events")}, nil},
+		"busybox' wget": {
+			[]*event.Event{running(execIn(pod, 0, "wget", "-O-", "x"), "/bin/busybox"), called(pod, 200*ms, "list", "events")}, []string{commonRule}},
+		"curl through a link called sleep": {
+			[]*event.Event{running(execIn(pod, 0, "sleep", "-k", "x"), "/usr/bin/curl"), refused(called(pod, 200*ms, "list", "secrets"))},
+			[]string{commonRule, forbiddenRule}},
+		"curl through a link called apt-get": {
+			[]*event.Event{running(execIn(pod, 0, "apt-get", "-k", "x"), "/opt/bin/curl"), called(pod, 200*ms, "list", "secrets")},
+			[]string{commonRule}},
+		"shell through a link called sleep": {
+			[]*event.Event{running(execIn(pod, 0, "sleep", "/usr/bin/curl", "x"), "/usr/bin/bash"), called(pod, 200*ms, "list", "secrets")},
+			[]string{commonRule}},
+		"interpreter through a link called sleep": {
+			[]*event.Event{running(execIn(pod, 0, "sleep", "x.py"), "/usr/bin/python3.12"), called(pod, 200*ms, "list", "secrets")},
+			[]string{unusualRule}},
+		"interpreter through a link called pip": {
+			[]*event.Event{running(execIn(pod, 0, "pip", "-c", "x"), "/usr/bin/python3.12"), called(pod, 200*ms, "list", "secrets")},
+			[]string{unusualRule}},
+		"some program copied as sleep": {
+			[]*event.Event{running(execIn(pod, 0, "sleep", "x"), "/dev/shm/sleep"), called(pod, 200*ms, "list", "secrets")},
+			[]string{unusualRule}},
+		"some program copied as apt-get": {
+			[]*event.Event{running(execIn(pod, 0, "apt-get", "x"), "/dev/shm/apt-get"), called(pod, 200*ms, "list", "secrets")},
+			[]string{unusualRule}},
+		"some program copied into a directory called bin": {
+			[]*event.Event{running(execIn(pod, 0, "sleep", "x"), "/tmp/usr/bin/sleep"), called(pod, 200*ms, "list", "secrets")},
+			[]string{unusualRule}},
+		"busybox' sleep, a hard link, told to be wget": {
+			[]*event.Event{edit(running(execIn(pod, 0, "x/wget", "-O-", "x"), "/bin/sleep"), func(e *event.Event) { e.Process.Name = "sleep" }),
+				called(pod, 200*ms, "list", "secrets")}, []string{unusualRule}},
+		"sleep of which nobody knows the file": {
+			[]*event.Event{running(execIn(pod, 0, "sleep", "1"), ""), called(pod, 200*ms, "list", "secrets")}, []string{unusualRule}},
+		"package manager of which nobody knows the file": {
+			[]*event.Event{running(execIn(pod, 0, "apt-get", "update"), ""), called(pod, 200*ms, "list", "secrets")}, []string{unusualRule}},
+		"curl of which nobody knows the file": {
+			[]*event.Event{running(execIn(pod, 0, "curl", "x"), ""), called(pod, 200*ms, "list", "secrets")}, []string{commonRule}},
 		"interpreter, too late": {
 			[]*event.Event{execIn(pod, 0, "python3", "x.py"), called(pod, s+ms, "list", "secrets")}, nil},
 
@@ -163,6 +203,51 @@ func TestShippedRules(t *testing.T) {
 			}
 		})
 	}
+}
+
+// running says which file an event's process runs.
+func running(e *event.Event, executable string) *event.Event {
+	e.Process.Executable = executable
+	return e
+}
+
+// Three rules say what a common client is, one of them negated: were they not
+// the same, a program could fall between them.
+func TestCommonClientsAreTheSameEverywhere(t *testing.T) {
+	t.Parallel()
+	set := shipped(t, field.New())
+	want := commonClients(t, set.Get(commonRule).Query)
+	for _, name := range []string{forbiddenRule, unusualRule} {
+		if diff := cmp.Diff(want, commonClients(t, set.Get(name).Query)); diff != "" {
+			t.Errorf("%s (-), %s (+):\n%s", commonRule, name, diff)
+		}
+	}
+}
+
+// commonClients returns the part of a query that says what a common client is:
+// from its first comparison to the bracket that closes the group.
+func commonClients(tb testing.TB, query string) string {
+	tb.Helper()
+	const first = `process.name in ("curl"`
+	before, _, found := strings.Cut(query, first)
+	if !found || strings.Count(query, first) != 1 {
+		tb.Fatalf("%q must be there once in:\n%s", first, query)
+	}
+	text := query[len(before):]
+	depth := 0
+	for i, r := range text {
+		switch r {
+		case '(':
+			depth++
+		case ')':
+			depth--
+		}
+		if depth < 0 {
+			return text[:i]
+		}
+	}
+	tb.Fatalf("the group does not end:\n%s", text)
+	return ""
 }
 
 func inKubeSystem() event.Pod {

@@ -221,7 +221,7 @@ func (p *parser) expiry(o *object) time.Time {
 }
 
 func (p *parser) quarantine(response *object) *Quarantine {
-	o := response.object("quarantine", true, "subject", "duration", "operations")
+	o := response.object("quarantine", true, "subject", "duration")
 	if o == nil {
 		return nil
 	}
@@ -233,8 +233,5 @@ func (p *parser) quarantine(response *object) *Quarantine {
 		}
 		q.Duration = d
 	}
-	o.each("operations", maxList, func(n *yaml.Node, path string) {
-		q.Operations = append(q.Operations, oneWord(p.reader, n, path, Exec, Attach, PortForward, EphemeralContainers, Proxy))
-	})
 	return q
 }

@@ -108,8 +108,6 @@ type Response struct {
 type Quarantine struct {
 	Subject  Subject
 	Duration time.Duration
-	// Operations are the denied ones; empty means all.
-	Operations []Operation
 }
 
 // Subject says who of a detection is meant.
@@ -119,16 +117,4 @@ type Subject string
 const (
 	SubjectPod  Subject = "pod"
 	SubjectUser Subject = "user"
-)
-
-// Operation is a way into a pod that can be denied.
-type Operation string
-
-// The operations.
-const (
-	Exec                Operation = "exec"
-	Attach              Operation = "attach"
-	PortForward         Operation = "portforward"
-	EphemeralContainers Operation = "ephemeralcontainers"
-	Proxy               Operation = "proxy"
 )

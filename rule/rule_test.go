@@ -49,7 +49,6 @@ spec:
     quarantine:
       subject: user
       duration: 90m
-      operations: [exec, portforward]
   mode: enforce
   tags: [one, two]
   references: ["https://example.com/a?b=c"]
@@ -95,7 +94,7 @@ func TestEveryFieldIsRead(t *testing.T) {
 			{Name: "for-a-while", Reason: "a migration", Where: `process.args == "-c"`, Expires: time.Date(2026, 9, 1, 0, 0, 0, 0, time.UTC)},
 			{Name: "for-ever", Reason: "it is harmless", Where: "container.name == \"main\" and\nprocess.interactive == true\n"},
 		},
-		Response: &Response{Quarantine: &Quarantine{Subject: SubjectUser, Duration: 90 * time.Minute, Operations: []Operation{Exec, PortForward}}},
+		Response: &Response{Quarantine: &Quarantine{Subject: SubjectUser, Duration: 90 * time.Minute}},
 		Mode:     Enforce, File: "rules/a.yaml", Line: 2,
 	}
 	got := set.Get("full-rule")
@@ -138,7 +137,7 @@ func TestMistakes(t *testing.T) {
 		"no list":             {minimal("  query", "  tags: x\n  query"), "rules/a.yaml:10:9: error: spec.tags: must be a list"},
 		"subject":             {minimal("  query", "  response: {quarantine: {subject: node, duration: 1h}}\n  query"), "rules/a.yaml:10:36: error: spec.response.quarantine.subject: must be one of pod, user"},
 		"duration":            {minimal("  query", "  response: {quarantine: {subject: pod, duration: 1d}}\n  query"), "rules/a.yaml:10:51: error: spec.response.quarantine.duration: must be a duration"},
-		"operation":           {minimal("  query", "  response: {quarantine: {subject: pod, duration: 1h, operations: [run]}}\n  query"), "rules/a.yaml:10:68: error: spec.response.quarantine.operations[0]: must be one of exec"},
+		"operations":          {minimal("  query", "  response: {quarantine: {subject: pod, duration: 1h, operations: [exec]}}\n  query"), `rules/a.yaml:10:55: error: spec.response.quarantine: unknown field "operations", known are subject, duration`},
 		"alias":               {minimal("title: Minimal", "title: &a x"), "rules/a.yaml:6:10: error: anchors and aliases are not supported"},
 		"expiry":              {minimal("  query", "  exceptions: [{name: a, reason: b, where: 'true', expires: soon}]\n  query"), "rules/a.yaml:10:61: error: spec.exceptions[0].expires: must be a date"},
 		"exception twice":     {minimal("  query", "  exceptions: [{name: a, reason: b, where: 'true'}, {name: a, reason: c, where: 'true'}]\n  query"), "rules/a.yaml:10:60: error: spec.exceptions[1].name: another exception"},

@@ -181,19 +181,31 @@ func (u User) Pod(ctx context.Context, namespace, name string) (Pod, error) {
 	return Pod{UID: fields[0], IP: fields[1], Node: fields[2]}, nil
 }
 
-// AwaitLog follows a workload's log until a line holds text.
+// AwaitLog follows a workload's log until a line holds text. It goes on when the
+// connection breaks, as it does when the API server restarts.
 func (u User) AwaitLog(ctx context.Context, namespace, workload, text string) error {
+	for {
+		r, found, err := u.followLog(ctx, namespace, workload, text)
+		if found {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("the log of %s does not say %q; it says:\n%s%s", workload, text, r.Stdout, r.Stderr), err)
+		case <-time.After(time.Second): // nothing tells when an API server is back
+		}
+	}
+}
+
+func (u User) followLog(ctx context.Context, namespace, workload, text string) (Result, bool, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	found := &lineWatcher{text: text, found: cancel}
+	watcher := &lineWatcher{text: text, found: cancel}
 	r, err := command{
 		path: u.program("kubectl"), args: []string{"logs", "-n", namespace, "-f", "--since=10m", workload},
-		env: u.env(), stdout: found,
+		env: u.env(), stdout: watcher,
 	}.run(ctx)
-	if found.seen {
-		return nil
-	}
-	return errors.Join(fmt.Errorf("the log of %s does not say %q; it says:\n%s%s", workload, text, r.Stdout, r.Stderr), err)
+	return r, watcher.seen, err
 }
 
 type lineWatcher struct {

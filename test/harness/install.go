@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 )
 
 // APIServer is the name under which the harness' API server delivers its audit events.
@@ -76,6 +77,12 @@ func (c *Cluster) ConnectAudit(ctx context.Context, flags ...string) error {
 	}); err != nil {
 		return err
 	}
+	wait := 2 * time.Minute
+	if c.existing {
+		wait = 15 * time.Minute // somebody has to copy files and edit a manifest
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
 	return c.step("wait for the audit stream", func() error {
 		return c.Admin().AwaitLog(ctx, Namespace, "statefulset/portcullis", "audit stream is live")
 	})
