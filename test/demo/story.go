@@ -127,7 +127,7 @@ func (s *story) attack(ctx context.Context) (*harness.Terminal, error) {
 		return nil, err
 	}
 	// The quotes keep the shell's echo of this line from looking like the prompt.
-	if err := typeLine(ctx, shell, "PS1='mallory@''web-0$ '"); err != nil {
+	if err := shell.Line(ctx, "PS1='mallory@''web-0$ '", prompt); err != nil {
 		return shell, err
 	}
 	setUp := len(shell.Output()) - len(prompt)
@@ -135,7 +135,7 @@ func (s *story) attack(ctx context.Context) (*harness.Terminal, error) {
 		"TOKEN=$(cat /var/run/secrets/kubernetes.io/serviceaccount/token)",
 		`curl -sk -o /dev/null -w 'HTTP %{http_code}\n' -H "Authorization: Bearer $TOKEN" https://$KUBERNETES_SERVICE_HOST/api/v1/namespaces/` + namespace + "/secrets",
 	} {
-		if err := typeLine(ctx, shell, line); err != nil {
+		if err := shell.Line(ctx, line, prompt); err != nil {
 			return shell, err
 		}
 	}
@@ -145,17 +145,6 @@ func (s *story) attack(ctx context.Context) (*harness.Terminal, error) {
 		return shell, errors.New("the API server did not refuse the call")
 	}
 	return shell, nil
-}
-
-// typeLine types a line and waits until the shell is ready for the next one.
-func typeLine(ctx context.Context, shell *harness.Terminal, line string) error {
-	if err := shell.Type(line + "\n"); err != nil {
-		return err
-	}
-	if err := shell.Expect(ctx, "\n"); err != nil {
-		return err
-	}
-	return shell.Prompt(ctx, prompt)
 }
 
 // denied tries the exec again; it must be refused by Portcullis.

@@ -76,9 +76,16 @@ func (t *Terminal) Expect(ctx context.Context, text string) error {
 	return t.await(ctx, "show "+strconv.Quote(text), func(shown string) bool { return strings.Contains(shown, text) })
 }
 
-// Prompt waits until the last thing that the terminal shows is the prompt.
-func (t *Terminal) Prompt(ctx context.Context, prompt string) error {
-	return t.await(ctx, "end with the prompt "+strconv.Quote(prompt), func(shown string) bool { return strings.HasSuffix(shown, prompt) })
+// Line types a line into a shell and waits until the shell is ready for the
+// next one: until it has echoed the line, and its prompt is the last thing shown.
+func (t *Terminal) Line(ctx context.Context, line, prompt string) error {
+	before := len(t.Output())
+	if err := t.Type(line + "\n"); err != nil {
+		return err
+	}
+	return t.await(ctx, "come back to the prompt "+strconv.Quote(prompt)+" after "+strconv.Quote(line), func(shown string) bool {
+		return strings.Contains(shown[before:], "\n") && strings.HasSuffix(shown, prompt)
+	})
 }
 
 func (t *Terminal) await(ctx context.Context, what string, reached func(shown string) bool) error {
