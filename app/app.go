@@ -228,6 +228,7 @@ func (s *Server) buildCollector(ctx context.Context) error {
 		Pipeline:      s.pipeline,
 		Authenticator: reviewer,
 		Placement:     s.resolver,
+		Ready:         s.resolver.Synced,
 		TLS:           s.certificates.ServerTLS(),
 		Clock:         time.Now,
 		Logger:        s.logger("collector"),

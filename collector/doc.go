@@ -10,7 +10,10 @@
 // pods that run there: an event about a pod that Placement knows elsewhere is
 // refused, counted and logged as what it may be, an attack from a captured
 // node. A pod that Placement does not know is let through: the news of a pod
-// may take longer than its first process.
+// may take longer than its first process. (Whoever completes the event must compare
+// its Pod.Node, which is the agent's, once the pod is known.) After a start no pod is
+// known at all, so no stream begins until Options.Ready; agents keep their events
+// for so long.
 //
 // # What an acknowledgement means
 //

@@ -8,9 +8,11 @@ import (
 // The label node is taken from tokens that were checked, so that its values are
 // the cluster's nodes; those of nodes that are gone are deleted.
 type metrics struct {
-	auth    *prometheus.CounterVec
-	streams prometheus.Gauge
-	ended   *prometheus.CounterVec
+	auth *prometheus.CounterVec
+	// notReady is not a result of auth: no token was looked at.
+	notReady prometheus.Counter
+	streams  prometheus.Gauge
+	ended    *prometheus.CounterVec
 
 	batches    prometheus.Counter
 	duplicates prometheus.Counter
@@ -36,6 +38,7 @@ func newMetrics(reg prometheus.Registerer) metrics {
 	return metrics{
 		auth:       counters("authentications_total", "Streams that were opened, by what became of their token.", "result"),
 		ended:      counters("streams_ended_total", "Streams of authenticated agents that ended, by gRPC status.", "code"),
+		notReady:   counter("not_ready_total", "Streams sent away because the server did not know all pods yet."),
 		batches:    counter("batches_total", "Batches taken over and acknowledged."),
 		duplicates: counter("duplicate_batches_total", "Batches that had been acknowledged before."),
 		events:     counters("events_total", "Events handed to the pipeline.", "kind"),

@@ -83,6 +83,10 @@ type Options struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	Clock      func() time.Time
+	// Ready reports whether streams may begin; nil means always. It should be false until
+	// Placement has heard of all pods: before that nobody could be caught speaking for
+	// another node's pod. An agent that is sent away keeps its events and comes again.
+	Ready func() bool
 
 	// MaxStreams is how many agents may be connected at once.
 	MaxStreams int
@@ -131,6 +135,9 @@ func New(opts Options) (*Server, error) {
 		return nil, errors.New("collector: Options.MaxStreams, MaxMessageBytes and MaxBatchEvents must not be negative")
 	case opts.MaxStreamAge < 0 || opts.IngestTimeout < 0 || opts.StopTimeout < 0:
 		return nil, errors.New("collector: Options.MaxStreamAge, IngestTimeout and StopTimeout must not be negative")
+	}
+	if opts.Ready == nil {
+		opts.Ready = func() bool { return true }
 	}
 	setDefault(&opts.MaxStreams, DefaultMaxStreams)
 	setDefault(&opts.MaxMessageBytes, DefaultMaxMessageBytes)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,6 +97,26 @@ func TestAuthentication(t *testing.T) {
 		t.Errorf("counted %v refusals, want 7", got)
 	}
 	r.connect(r.ca.Bundle().Pool(), "bearer node-1").hello("s-1") // schemes have no case
+}
+
+func TestNoStreamBeforeReady(t *testing.T) {
+	var ready atomic.Bool
+	r := newRig(t, func(o *Options) { o.Ready = ready.Load })
+	c := r.dial("node-1")
+	c.hello("s-1")
+	if text := c.ended(codes.Unavailable); !strings.Contains(text, "does not know all pods yet") {
+		t.Errorf("an agent that comes too early hears %q", text)
+	}
+	// Nobody's token is looked at either.
+	r.dial("bad").ended(codes.Unavailable)
+	if got := testutil.ToFloat64(r.server.metrics.notReady); got != 2 {
+		t.Errorf("counted %v streams, want 2", got)
+	}
+	ready.Store(true)
+	c = r.agent("node-1", "s-1")
+	c.batch(batchOf(1, exec(1, "here")))
+	c.acked(1)
+	r.dial("bad").ended(codes.Unauthenticated)
 }
 
 func TestClientThatTrustsSomeoneElse(t *testing.T) {

@@ -38,6 +38,10 @@ type service struct {
 // Stream serves one agent.
 func (svc *service) Stream(grpcStream agentStream) error {
 	s := svc.server
+	if !s.opts.Ready() {
+		s.metrics.notReady.Inc()
+		return status.Error(codes.Unavailable, "the server has only just started and does not know all pods yet: connect again shortly")
+	}
 	agent, err := s.authenticate(grpcStream.Context())
 	if err != nil {
 		return err

@@ -98,11 +98,16 @@ func NewTokenReviewer(opts TokenReviewerOptions) (*TokenReviewer, error) {
 }
 
 // Authenticate implements Authenticator. An error that wraps ErrRefused is about
-// the token, any other about the API server.
+// the token, any other about the API server. A token that cannot be an agent's
+// by what it says itself is refused without a request: anybody who reaches the port can
+// send any number of those.
 func (r *TokenReviewer) Authenticate(ctx context.Context, token string) (Agent, error) {
 	key := tokenHash(sha256.Sum256([]byte(token)))
 	if v, ok := r.cached(key); ok {
 		return v.agent, v.err
+	}
+	if err := r.possible(token); err != nil {
+		return Agent{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
 	defer cancel()
@@ -121,6 +126,21 @@ func (r *TokenReviewer) Authenticate(ctx context.Context, token string) (Agent, 
 	agent, err := r.judge(&review.Status)
 	r.remember(key, agent, err)
 	return agent, err
+}
+
+// possible refuses what the API server could only refuse as well, or judge would. Nothing
+// follows from a nil error.
+func (r *TokenReviewer) possible(token string) error {
+	c, err := parseClaims(token)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	case !slices.Contains(c.Audience, r.opts.Audience):
+		return fmt.Errorf("%w: it is not for audience %q", ErrRefused, r.opts.Audience)
+	case c.Subject != r.username:
+		return fmt.Errorf("%w: it is of %.200q, want %q", ErrRefused, c.Subject, r.username)
+	}
+	return nil
 }
 
 func (r *TokenReviewer) judge(s *authenticationv1.TokenReviewStatus) (Agent, error) {

@@ -2,6 +2,7 @@ package collector
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,6 +70,68 @@ func reviewer(t testing.TB, clients kubernetes.Interface, clock func() time.Time
 	return r
 }
 
+// jwt is a token with that payload. Its signature is its name, see signature.
+func jwt(payload, name string) string {
+	return "e30." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + "." + name
+}
+
+// agentToken is one that may be an agent's, as far as it says itself.
+func agentToken(name string) string {
+	return jwt(`{"aud":["portcullis"],"sub":"`+agentAccount+`"}`, name)
+}
+
+// TestImpossibleTokensCostNoReview: what reaches the API server in vain, anybody can send.
+func TestImpossibleTokensCostNoReview(t *testing.T) {
+	s := &reviewServer{answer: func(string) (authenticationv1.TokenReviewStatus, int) { return good(nil), 201 }}
+	r := newReviewer(t, s, time.Now)
+	rest := `,"sub":"` + agentAccount + `"}`
+	for name, tc := range map[string]struct{ token, want string }{
+		"empty":               {"", "not a service account's token"},
+		"opaque":              {"rubbish", "not a service account's token"},
+		"two parts":           {"e30.e30", "not a service account's token"},
+		"four parts":          {agentToken("x") + ".y", "not a service account's token"},
+		"no signature":        {agentToken(""), "not a service account's token"},
+		"no base64":           {"e30.+/+=.x", "not a service account's token"},
+		"no JSON":             {jwt("secret", "x"), "not a service account's token"},
+		"a JSON list":         {jwt("[]", "x"), "not a service account's token"},
+		"JSON with a tail":    {jwt(`{"aud":"portcullis"`+rest+"{}", "x"), "not a service account's token"},
+		"nested without end":  {jwt(strings.Repeat("[", 11000), "x"), "not a service account's token"},
+		"an odd audience":     {jwt(`{"aud":{"portcullis":1}`+rest, "x"), "not a service account's token"},
+		"no audience":         {jwt(`{"sub":"`+agentAccount+`"}`, "x"), "not for audience"},
+		"an API token":        {jwt(`{"aud":["https://kubernetes.default.svc"]`+rest, "x"), "not for audience"},
+		"a similar audience":  {jwt(`{"aud":"portcullis2"`+rest, "x"), "not for audience"},
+		"no subject":          {jwt(`{"aud":["portcullis"]}`, "x"), `it is of ""`},
+		"another account":     {jwt(`{"aud":["portcullis"],"sub":"system:serviceaccount:shop:cart"}`, "x"), "system:serviceaccount:shop:cart"},
+		"longer than a token": {agentToken(strings.Repeat("x", maxToken)), "longer than 16384 bytes"},
+	} {
+		_, err := r.Authenticate(context.Background(), tc.token)
+		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want a refusal with %q", name, err, tc.want)
+		}
+		if strings.Contains(fmt.Sprint(err), "secret") {
+			t.Errorf("%s: the error shows what is in the token: %v", name, err)
+		}
+	}
+	if n := s.asked.Load(); n != 0 || len(r.refused) != 0 {
+		t.Errorf("%d reviews asked for, %d refusals remembered", n, len(r.refused))
+	}
+	for _, token := range []string{agentToken("x"), jwt(`{"aud":"portcullis"`+rest, "x"), jwt(`{"aud":["a","portcullis"]`+rest, "x")} {
+		if _, err := r.Authenticate(context.Background(), token); err != nil {
+			t.Errorf("%s: %v", token, err)
+		}
+	}
+	// That it could be an agent's is not enough.
+	s.answer = func(string) (authenticationv1.TokenReviewStatus, int) {
+		return authenticationv1.TokenReviewStatus{}, 201
+	}
+	if _, err := r.Authenticate(context.Background(), agentToken("forged")); !errors.Is(err, ErrRefused) || s.asked.Load() != 4 {
+		t.Errorf("a forged token: %v after %d reviews", err, s.asked.Load())
+	}
+}
+
+// signature is the last part of a token.
+func signature(token string) string { return token[strings.LastIndex(token, ".")+1:] }
+
 // good is the verdict about an agent's token; change alters it.
 func good(change func(*authenticationv1.TokenReviewStatus)) authenticationv1.TokenReviewStatus {
 	s := authenticationv1.TokenReviewStatus{
@@ -106,7 +169,7 @@ func TestTokenReview(t *testing.T) {
 		"no right to ask":      {nil, 403, Agent{}, false, "review token"},
 	} {
 		r := newReviewer(t, &reviewServer{answer: func(string) (status, int) { return good(tc.change), tc.code }}, time.Now)
-		agent, err := r.Authenticate(context.Background(), "secret-token")
+		agent, err := r.Authenticate(context.Background(), agentToken("secret-token"))
 		if diff := cmp.Diff(tc.agent, agent); diff != "" {
 			t.Errorf("%s: agent (-want +got):\n%s", name, diff)
 		}
@@ -136,7 +199,7 @@ func TestVerdictsAreRemembered(t *testing.T) {
 		now = now.Add(d)
 	}
 	s := &reviewServer{answer: func(token string) (authenticationv1.TokenReviewStatus, int) {
-		switch token {
+		switch signature(token) {
 		case "good":
 			return good(nil), 201
 		case "bad":
@@ -147,7 +210,7 @@ func TestVerdictsAreRemembered(t *testing.T) {
 	r := newReviewer(t, s, clock)
 	asked := func(token string) int32 {
 		before := s.asked.Load()
-		_, _ = r.Authenticate(context.Background(), token)
+		_, _ = r.Authenticate(context.Background(), agentToken(token))
 		return s.asked.Load() - before
 	}
 	for _, step := range []struct {
@@ -206,7 +269,7 @@ func TestReviewsAreBounded(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range maxReviews {
 		wg.Go(func() {
-			if _, err := r.Authenticate(context.Background(), fmt.Sprint("token-", i)); err != nil {
+			if _, err := r.Authenticate(context.Background(), agentToken(fmt.Sprint(i))); err != nil {
 				t.Errorf("review: %v", err)
 			}
 		})
@@ -216,7 +279,7 @@ func TestReviewsAreBounded(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err := r.Authenticate(ctx, "one more")
+	_, err := r.Authenticate(ctx, agentToken("one-more"))
 	if err == nil || errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "wait for other token reviews") {
 		t.Errorf("one more: %v", err)
 	}
@@ -277,7 +340,7 @@ func TestRealTokens(t *testing.T) {
 		"an API token":        {token("https://kubernetes.default.svc", "portcullis-agent", pod), "for audience"},
 		"of no pod":           {token("portcullis", "portcullis-agent", nil), "not bound to a node"},
 		"of another account":  {token("portcullis", "other", nil), "it is of"},
-		"rubbish":             {"rubbish", "does not accept it"},
+		"rubbish":             {"rubbish", "not a service account's token"},
 		"with a changed byte": {token("portcullis", "portcullis-agent", pod) + "x", "does not accept it"},
 	} {
 		if _, err := r.Authenticate(ctx, tc.token); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), tc.want) {

@@ -15,44 +15,60 @@ const credentialGrace = time.Minute
 // container's name, of an audit event the caller's and the target's pods at
 // the event's time. It must be called before the event is shared.
 //
-// It returns false if the event is telemetry of a pod that is not known (yet),
-// the only case in which waiting can help: see Hold.
-func (r *Resolver) Complete(e *event.Event) bool {
+// Of telemetry, e.Pod.Node is the node that reported it. Nobody may use an event that is
+// Foreign: it says of a pod what only another node can know. A Hold drops it.
+func (r *Resolver) Complete(e *event.Event) Outcome {
 	if e.Audit != nil {
 		r.completeAudit(e.Audit, e.Time)
-		return true
+		return Completed
 	}
 	if e.Pod.UID == "" {
-		return true
+		return Completed
 	}
-	known := r.completeTelemetry(e)
-	r.countTelemetry(e, known)
-	return known
+	outcome := r.completeTelemetry(e)
+	switch outcome {
+	case Completed:
+		r.metrics.count(sideTelemetry, e.Pod.Confidence)
+	case PodUnknown:
+		r.metrics.count(sideTelemetry, event.Unknown)
+	case Foreign:
+		r.metrics.foreign.Inc()
+		r.foreign.warn(r.opts.Logger, e.Pod, r.opts.Now())
+	}
+	return outcome
 }
 
+// Outcome is what Complete made of an event.
+type Outcome uint8
+
+const (
+	// Completed means that what is known of its pods is in the event.
+	Completed Outcome = iota
+	// PodUnknown means that it is telemetry of a pod that is not known (yet), or of which it is not
+	// known (yet) where it runs; the only case in which waiting can help. The event is unchanged.
+	PodUnknown
+	// Foreign means that it is telemetry of a pod of another node than the one that
+	// reported it. The event is unchanged.
+	Foreign
+)
+
 // completeTelemetry does not count, because a Hold tries several times.
-func (r *Resolver) completeTelemetry(e *event.Event) (known bool) {
+func (r *Resolver) completeTelemetry(e *event.Event) Outcome {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	found := r.history.inCgroup(e.Pod.UID, e.Pod.Node, e.Time)
-	switch len(found) {
-	case 0:
-		return false
-	case 1:
+	found, foreign := r.history.inCgroup(e.Pod.UID, e.Pod.Node, e.Time)
+	switch {
+	case foreign:
+		return Foreign
+	case len(found) == 0:
+		return PodUnknown
+	case len(found) == 1:
 		e.Pod = found[0].pod
 		completeContainer(e.Container, found[0])
 	default:
 		e.Pod = oneOf(found, e.Pod, event.Exact)
 	}
-	return true
-}
-
-func (r *Resolver) countTelemetry(e *event.Event, known bool) {
-	if known {
-		r.metrics.count(sideTelemetry, e.Pod.Confidence)
-		return
-	}
-	r.metrics.count(sideTelemetry, event.Unknown)
+	return Completed
 }
 
 func completeContainer(c *event.Container, r *record) {

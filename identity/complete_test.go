@@ -1,7 +1,9 @@
 package identity
 
 import (
+	"bytes"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +50,7 @@ func TestCompleteTelemetry(t *testing.T) {
 	r.put(newRecord(pod("m1", "etcd-node-1", at(0), mirrorOf("hash"), running("c9"))))
 
 	e := &event.Event{Time: at(30), Pod: event.Pod{UID: "u1", Confidence: event.Exact}, Container: &event.Container{ID: "c1"}}
-	if !r.Complete(e) {
+	if r.Complete(e) != Completed {
 		t.Fatal("a known pod's event is not complete")
 	}
 	want := event.Pod{
@@ -63,13 +65,69 @@ func TestCompleteTelemetry(t *testing.T) {
 	}
 
 	static := &event.Event{Time: at(30), Pod: event.Pod{UID: "hash", Node: "node-1"}, Container: &event.Container{ID: "c9"}}
-	if !r.Complete(static) || static.Pod.UID != "m1" || static.Pod.Confidence != event.Exact || static.Container.Name != "main" {
+	if r.Complete(static) != Completed || static.Pod.UID != "m1" || static.Pod.Confidence != event.Exact || static.Container.Name != "main" {
 		t.Errorf("a static pod's event is of %+v, %+v", static.Pod, static.Container)
 	}
 
 	unknown := &event.Event{Time: at(30), Pod: event.Pod{UID: "u2", Confidence: event.Exact}, Container: &event.Container{ID: "c2"}}
-	if r.Complete(unknown) || unknown.Pod.UID != "u2" || unknown.Pod.Confidence != event.Exact {
+	if r.Complete(unknown) != PodUnknown || unknown.Pod.UID != "u2" || unknown.Pod.Confidence != event.Exact {
 		t.Errorf("an unknown pod's event is %+v", unknown.Pod)
+	}
+}
+
+// TestCompleteForeign: an agent must not have a pod of another node suspected.
+func TestCompleteForeign(t *testing.T) {
+	r, _ := newResolver(t, fixed(at(60)))
+	var log bytes.Buffer
+	r.opts.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	r.put(newRecord(pod("u1", "web-0", at(0), running("c1"))))
+	r.put(newRecord(pod("s1", "proxy-node-1", at(0), mirrorOf("shared"))))
+	r.put(newRecord(pod("s2", "proxy-node-2", at(0), mirrorOf("shared"), onNode("node-2"))))
+	r.put(newRecord(pod("new", "web-1", at(0), onNode(""))))
+	gone := newRecord(pod("gone", "web-2", at(0)))
+	r.put(gone)
+	r.remove("gone")
+	for _, tt := range []struct {
+		uid, node string
+		want      Outcome
+		pod       string
+	}{
+		{"u1", "node-1", Completed, "u1"},
+		{"u1", "node-2", Foreign, "u1"},
+		{"u1", "", Completed, "u1"},
+		{"gone", "node-2", Foreign, "gone"},
+		{"shared", "node-1", Completed, "s1"},
+		{"shared", "node-2", Completed, "s2"},
+		{"shared", "node-3", Foreign, "shared"},
+		{"s2", "node-1", Foreign, "s2"},
+		{"new", "node-1", PodUnknown, "new"}, // where it runs is not known yet
+	} {
+		e := &event.Event{Time: at(30), Pod: event.Pod{UID: tt.uid, Node: tt.node, Confidence: event.Exact}}
+		if got := r.Complete(e); got != tt.want || e.Pod.UID != tt.pod {
+			t.Errorf("%s by %q: %v with %+v, want %v", tt.uid, tt.node, got, e.Pod, tt.want)
+		}
+	}
+	for range 100 {
+		r.Complete(&event.Event{Time: at(30), Pod: event.Pod{UID: "u1", Node: "node-2"}})
+	}
+	if n := testutil.ToFloat64(r.metrics.foreign); n != 104 {
+		t.Errorf("%v foreign events are counted", n)
+	}
+	if n := strings.Count(log.String(), "attacker"); n != 3 {
+		t.Errorf("logged %d times, want once for each of three nodes:\n%s", n, log.String())
+	}
+}
+
+func TestForeignNodesAreBounded(t *testing.T) {
+	var f foreign
+	for i := range 3 * maxForeignNodes {
+		f.due(strconv.Itoa(i), at(0))
+		if len(f.warned) > maxForeignNodes {
+			t.Fatalf("%d nodes are remembered", len(f.warned))
+		}
+	}
+	if !f.due("node", at(0)) || f.due("node", at(59)) || !f.due("node", at(60)) {
+		t.Error("a node is not logged once a minute")
 	}
 }
 
@@ -153,7 +211,7 @@ func TestCompleteCaller(t *testing.T) {
 			r.put(newRecord(pod("u2", "web-0", at(110))))
 
 			e := &event.Event{Time: tt.t, Audit: &event.Audit{Caller: tt.claim}}
-			if !r.Complete(e) {
+			if r.Complete(e) != Completed {
 				t.Error("an audit event has to wait")
 			}
 			if diff := cmp.Diff(tt.want, e.Audit.Caller, cmpopts.EquateEmpty()); diff != "" {

@@ -41,6 +41,13 @@
 // mirror pod) another UID. The annotation kubernetes.io/config.mirror ties
 // the two; everything leaves this package with the UID of the API object.
 //
+// # Who reported it
+//
+// An agent may speak for the pods of its own node. Who takes telemetry from an agent checks that
+// at once where the pod is known (Resolver.RunsOn); where it is not, the check is made here,
+// when the pod becomes known: what another node reported of it is not believed, else
+// the token of one captured node could have every new pod of the cluster quarantined.
+//
 // # Pods not known yet
 //
 // Telemetry can be faster than the watch. A Hold keeps the telemetry of unknown

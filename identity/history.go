@@ -45,8 +45,8 @@ func newHistory(tolerance, retention time.Duration, maxGone int) *history {
 	}
 }
 
-// put adds or updates a living pod and reports whether it was unknown before.
-func (h *history) put(r *record, now time.Time) (added bool) {
+// put adds or updates a living pod and reports whether it was unknown before where it runs.
+func (h *history) put(r *record, now time.Time) (learned bool) {
 	old, known := h.pods[r.pod.UID]
 	if known {
 		r.inherit(old)
@@ -63,7 +63,7 @@ func (h *history) put(r *record, now time.Time) (added bool) {
 		h.hashes[r.hash] = append(h.hashes[r.hash], r)
 	}
 	h.endPredecessors(key, r, now)
-	return !known
+	return r.pod.Node != "" && (!known || old.pod.Node == "")
 }
 
 // endPredecessors uses that a name belongs to one pod at a time: whoever had it
@@ -98,8 +98,8 @@ func (h *history) depart(r *record, now time.Time) {
 }
 
 // replace makes the given pods the living ones: whoever is not among them is
-// gone since some moment before now. It returns the pods that were unknown.
-func (h *history) replace(records []*record, now time.Time) (added []*record) {
+// gone since some moment before now. It returns those of which put reports news.
+func (h *history) replace(records []*record, now time.Time) (learned []*record) {
 	living := make(map[string]bool, len(records))
 	for _, r := range records {
 		living[r.pod.UID] = true
@@ -111,10 +111,10 @@ func (h *history) replace(records []*record, now time.Time) (added []*record) {
 	}
 	for _, r := range records {
 		if h.put(r, now) {
-			added = append(added, r)
+			learned = append(learned, r)
 		}
 	}
-	return added
+	return learned
 }
 
 // expire forgets pods that have been gone for longer than the retention, and
@@ -198,16 +198,37 @@ func (h *history) byUID(uid string) []*record {
 	return h.hashes[uid]
 }
 
-// inCgroup is the pod whose cgroup on that node carried the UID at that time. The node may
-// be empty. It returns several where they cannot be told apart.
-func (h *history) inCgroup(uid, node string, t time.Time) []*record {
+// inCgroup is the pod whose cgroup on that node carried the UID at that time. An empty node
+// stands for any. It returns several where they cannot be told apart, and none, but
+// foreign, where the pods of that UID are known to run on other nodes only.
+func (h *history) inCgroup(uid, node string, t time.Time) (found []*record, foreign bool) {
 	all := h.byUID(uid)
-	if len(all) <= 1 {
-		return all
+	if node != "" {
+		if all, foreign = onThe(node, all); len(all) == 0 {
+			return nil, foreign
+		}
 	}
-	all = prefer(all, func(r *record) bool { return node == "" || r.pod.Node == node })
+	if len(all) <= 1 {
+		return all, false
+	}
 	all = prefer(all, func(r *record) bool { return r.fits(t, h.tolerance) })
-	return prefer(all, func(r *record) bool { return r.removed.IsZero() })
+	return prefer(all, func(r *record) bool { return r.removed.IsZero() }), false
+}
+
+// onThe returns the records of pods on the node. If there is none, all being on other nodes is
+// foreign; one that is not scheduled yet, as far as is known, may still turn out to be there.
+func onThe(node string, records []*record) (here []*record, foreign bool) {
+	foreign = len(records) > 0
+	for _, r := range records {
+		switch r.pod.Node {
+		case node:
+			here = append(here, r)
+			foreign = false
+		case "":
+			foreign = false
+		}
+	}
+	return here, foreign
 }
 
 // prefer returns the records that have the property, or all if none has it.

@@ -188,7 +188,7 @@ func TestStaticPods(t *testing.T) {
 		{"m1", "", at(20), []string{"m1"}},
 		{"nobody", "", at(20), nil},
 	} {
-		found := h.inCgroup(tt.uid, tt.node, tt.t)
+		found, _ := h.inCgroup(tt.uid, tt.node, tt.t)
 		got := make([]string, len(found))
 		for i, r := range found {
 			got[i] = r.pod.UID

@@ -34,7 +34,11 @@ type HoldOptions struct {
 // Hold passes events on once they are complete. Only telemetry of a pod that is
 // not known yet waits, each pod for itself: until the pod becomes known, or for
 // the time of HoldOptions.Max at most. An event that has waited long enough, or finds no
-// room, is passed on as it is. No event is ever dropped, and both cases are counted.
+// room, is passed on as it is, and both cases are counted.
+//
+// No event is ever dropped but one: telemetry of a pod that turns out to run on another
+// node than the one that reported it. Whoever sent it is lying, so it must join nothing
+// (Foreign; counted by the Resolver, and logged as a possible attack).
 //
 // The order of events is not kept: the correlator goes by event time.
 type Hold struct {
@@ -96,14 +100,15 @@ const (
 	outcomeTimeout  = "timeout"
 	outcomeNoRoom   = "no-room"
 	outcomeStopped  = "stopped"
+	outcomeForeign  = "foreign"
 )
 
 func (h *Hold) register() error {
 	h.outcome = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "portcullis_identity_held_total",
-		Help: "Telemetry events of pods not known at first, by outcome: resolved, or passed on incomplete because of timeout, no-room or stopped.",
+		Help: "Telemetry events of pods not known at first, by outcome: resolved, or passed on incomplete because of timeout, no-room or stopped, or dropped as foreign.",
 	}, []string{"outcome"})
-	for _, o := range []string{outcomeResolved, outcomeTimeout, outcomeNoRoom, outcomeStopped} {
+	for _, o := range []string{outcomeResolved, outcomeTimeout, outcomeNoRoom, outcomeStopped, outcomeForeign} {
 		h.outcome.WithLabelValues(o)
 	}
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -119,24 +124,27 @@ func (h *Hold) register() error {
 
 // Submit completes the event and passes it to deliver: at once and in the
 // caller's goroutine if its pod is known, else later in Run's. Submit never
-// blocks on a pod, and deliver must not block either.
+// blocks on a pod, and deliver must not block either. A Foreign event is not delivered.
 func (h *Hold) Submit(e *event.Event, deliver func(*event.Event)) {
 	if e.Audit != nil || e.Pod.UID == "" {
 		h.opts.Resolver.Complete(e)
 		deliver(e)
 		return
 	}
-	known := h.opts.Resolver.completeTelemetry(e)
-	if !known && h.keep(e, deliver) {
+	outcome := h.opts.Resolver.completeTelemetry(e)
+	if outcome == PodUnknown && h.keep(e, deliver) {
 		return
 	}
 	h.finish(e, deliver)
 }
 
-// finish hands on an event that waits no longer.
-func (h *Hold) finish(e *event.Event, deliver func(*event.Event)) {
-	h.opts.Resolver.Complete(e)
+// finish hands on an event that waits no longer, unless it is foreign.
+func (h *Hold) finish(e *event.Event, deliver func(*event.Event)) (delivered bool) {
+	if h.opts.Resolver.Complete(e) == Foreign {
+		return false
+	}
 	deliver(e)
+	return true
 }
 
 // keep takes the event in, unless there is no room or the pod has become known.
@@ -145,7 +153,7 @@ func (h *Hold) keep(e *event.Event, deliver func(*event.Event)) bool {
 	defer h.mu.Unlock()
 	// The pod may have become known since: learned is called after the fact and
 	// under this lock, so one of the two sees the other.
-	if h.opts.Resolver.completeTelemetry(e) {
+	if h.opts.Resolver.completeTelemetry(e) != PodUnknown {
 		return false
 	}
 	pod := h.pods[e.Pod.UID]
@@ -278,10 +286,13 @@ func (h *Hold) untilNext(now time.Time) time.Duration {
 }
 
 // pass completes the events once more, which is where resolved ones get their
-// pod, and hands them on.
+// pod and foreign ones show, and hands them on.
 func (h *Hold) pass(outcome string, events []*held) {
 	for _, entry := range events {
-		h.finish(entry.e, entry.deliver)
+		if !h.finish(entry.e, entry.deliver) {
+			h.outcome.WithLabelValues(outcomeForeign).Inc()
+			continue
+		}
+		h.outcome.WithLabelValues(outcome).Inc()
 	}
-	h.outcome.WithLabelValues(outcome).Add(float64(len(events)))
 }

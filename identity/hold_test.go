@@ -87,6 +87,37 @@ func TestHoldReleasesWhenThePodBecomesKnown(t *testing.T) {
 	})
 }
 
+// TestHoldDropsForeign: an agent reports on a pod of another node before the pod is known.
+func TestHoldDropsForeign(t *testing.T) {
+	holding(t, HoldOptions{}, func(r *Resolver, h *Hold) {
+		from := func(node, uid string) *event.Event {
+			e := telemetry(uid)
+			e.Pod.Node = node
+			return e
+		}
+		var d delivered
+		for _, uid := range []string{"u1", "hash"} {
+			h.Submit(from("node-1", uid), d.take)
+			h.Submit(from("node-2", uid), d.take)
+		}
+		r.put(newRecord(pod("u1", "web-0", time.Now(), onNode(""))))
+		synctest.Wait()
+		if d.count() != 0 {
+			t.Fatal("an event was passed on before it was known where its pod runs")
+		}
+		r.put(newRecord(pod("m1", "etcd-node-1", time.Now(), mirrorOf("hash"))))
+		r.put(newRecord(pod("u1", "web-0", time.Now())))
+		synctest.Wait()
+		h.Submit(from("node-2", "u1"), d.take)
+		if d.count() != 2 || d.events[0].Pod.Node != "node-1" || d.events[1].Pod.Node != "node-1" {
+			t.Errorf("passed on: %+v", d.events)
+		}
+		if h.counted(outcomeForeign) != 2 || h.counted(outcomeResolved) != 2 || testutil.ToFloat64(r.metrics.foreign) != 3 {
+			t.Errorf("%v held ones dropped, %v resolved, %v foreign", h.counted(outcomeForeign), h.counted(outcomeResolved), testutil.ToFloat64(r.metrics.foreign))
+		}
+	})
+}
+
 func TestHoldGivesUp(t *testing.T) {
 	holding(t, HoldOptions{Max: 2 * time.Second}, func(_ *Resolver, h *Hold) {
 		var d delivered

@@ -20,6 +20,7 @@ type metrics struct {
 	// resolved is by side and confidence, looked up once because events are many.
 	resolved     [sides][event.Exact + 1]prometheus.Counter
 	contradicted prometheus.Counter
+	foreign      prometheus.Counter
 	evicted      prometheus.Counter
 }
 
@@ -32,6 +33,10 @@ func newMetrics(reg prometheus.Registerer, r *Resolver) (*metrics, error) {
 		contradicted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "portcullis_identity_contradictions_total",
 			Help: "Pod UIDs in audit events that did not fit the pods of the cluster at that time.",
+		}),
+		foreign: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "portcullis_identity_foreign_total",
+			Help: "Telemetry events not believed because their pod runs on another node than the one that reported them, a sign of an attack.",
 		}),
 		evicted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "portcullis_identity_evicted_total",
@@ -52,7 +57,7 @@ func newMetrics(reg prometheus.Registerer, r *Resolver) (*metrics, error) {
 		Help: "Deleted pods that are remembered.",
 	}, func() float64 { _, gone := r.size(); return float64(gone) })
 	return m, errors.Join(
-		reg.Register(resolved), reg.Register(m.contradicted), reg.Register(m.evicted),
+		reg.Register(resolved), reg.Register(m.contradicted), reg.Register(m.foreign), reg.Register(m.evicted),
 		reg.Register(pods), reg.Register(gone))
 }
 

@@ -87,8 +87,9 @@ type Resolver struct {
 
 	mu      sync.RWMutex
 	history *history
-	// learned are called with each pod that becomes known, under no lock.
+	// learned are called with each pod that becomes known with its node, under no lock.
 	learned []func(uid, hash string)
+	foreign foreign
 
 	syncOnce sync.Once
 	synced   chan struct{}
@@ -173,7 +174,7 @@ func (r *Resolver) WaitSynced(ctx context.Context) error {
 func (r *Resolver) Pod(uid string) (event.Pod, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	found := r.history.inCgroup(uid, "", r.opts.Now())
+	found, _ := r.history.inCgroup(uid, "", r.opts.Now())
 	if len(found) != 1 {
 		return event.Pod{}, false
 	}
@@ -260,7 +261,8 @@ func (r *Resolver) Details(uid string) (Details, bool) {
 	}, true
 }
 
-// onLearned has f called with the UID and the static hash of each pod that becomes known.
+// onLearned has f called with the UID and the static hash of each pod once it is known
+// with its node.
 func (r *Resolver) onLearned(f func(uid, hash string)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -287,9 +289,9 @@ func (r *Resolver) expire() {
 
 func (r *Resolver) put(rec *record) {
 	r.mu.Lock()
-	added := r.history.put(rec, r.opts.Now())
+	learned := r.history.put(rec, r.opts.Now())
 	r.mu.Unlock()
-	if added {
+	if learned {
 		r.announce(rec)
 	}
 }
@@ -306,9 +308,9 @@ func (r *Resolver) remove(uid string) {
 
 func (r *Resolver) replace(records []*record) {
 	r.mu.Lock()
-	added := r.history.replace(records, r.opts.Now())
+	learned := r.history.replace(records, r.opts.Now())
 	r.mu.Unlock()
 	r.expire()
-	r.announce(added...)
+	r.announce(learned...)
 	r.syncOnce.Do(func() { close(r.synced) })
 }

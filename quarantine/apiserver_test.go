@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -158,6 +159,8 @@ func TestAgainstAPIServer(t *testing.T) {
 	t.Run("written on the way out", func(t *testing.T) { testDrain(t, c) })
 	t.Run("expiry and pods that are gone", func(t *testing.T) { testEnd(t, c) })
 	t.Run("the CRD refuses nonsense", func(t *testing.T) { testCRD(t, c) })
+	t.Run("names belong to their subjects", func(t *testing.T) { testNames(t, c) })
+	t.Run("name taken by another subject", func(t *testing.T) { testTakenName(t, c) })
 	t.Run("Events on the pod", func(t *testing.T) { testEvents(t, c) })
 }
 
@@ -326,6 +329,103 @@ func testCRD(t *testing.T, c *cluster) {
 	if err := c.client.Update(t.Context(), q); !apierrors.IsInvalid(err) {
 		t.Errorf("the subject can be changed: %v", err)
 	}
+}
+
+func testNames(t *testing.T, c *cluster) {
+	pod := v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: "n1", Namespace: "shop", Name: "web-0"}
+	user := v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "n1"}
+	odd := pod
+	odd.UID = "Odd"
+	for _, tt := range []struct {
+		name    string
+		subject v1alpha1.Subject
+		ok      bool
+	}{
+		{"pod-n1", pod, true},
+		{"pod-n2", pod, false},
+		{"pod-n1-2", pod, false},
+		{"pod-", pod, false},
+		{"pod-n1", user, false},
+		{"user-n1", user, true},
+		{"user-n2", pod, false},
+		{quarantine.ObjectName(user), user, true},
+		{quarantine.ObjectName(odd), odd, true},
+		{"portcullis-1-pod-n1", pod, true},
+		{"case-1", pod, true},
+		{"case-2", user, true},
+		{"podium", user, true},
+	} {
+		q := &v1alpha1.Quarantine{ObjectMeta: metav1.ObjectMeta{Name: tt.name}, Spec: v1alpha1.QuarantineSpec{Subject: tt.subject, Reason: "r"}}
+		err := c.client.Create(t.Context(), q)
+		if tt.ok && err != nil || !tt.ok && !apierrors.IsInvalid(err) {
+			t.Errorf("%s for %+v: %v", tt.name, tt.subject, err)
+		}
+		if err == nil {
+			c.delete(t, tt.name)
+		}
+	}
+}
+
+// testTakenName has somebody give the name of a user's quarantine to another user, which
+// the CRD cannot see: before the detection, and between it and the write.
+func testTakenName(t *testing.T, c *cluster) {
+	squat := func(user string) error {
+		name := quarantine.ObjectName(v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: user})
+		q := &v1alpha1.Quarantine{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.QuarantineSpec{
+			Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "not-" + user}, Reason: "r",
+		}}
+		return c.client.Create(context.Background(), q)
+	}
+	var once sync.Once
+	written := make(chan struct{}) // until then the watch does not tell of the first squatter
+	r := c.run(t, interceptor.Funcs{
+		Watch: func(ctx context.Context, cl client.WithWatch, list client.ObjectList, opts ...client.ListOption) (watch.Interface, error) {
+			w, err := cl.Watch(ctx, list, opts...)
+			if err != nil {
+				return nil, err
+			}
+			return watch.Filter(w, func(e watch.Event) (watch.Event, bool) {
+				if q, ok := e.Object.(*v1alpha1.Quarantine); ok && q.Spec.Subject.Name == "not-late" {
+					<-written
+				}
+				return e, true
+			}), nil
+		},
+		Create: func(ctx context.Context, cl client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
+			once.Do(func() {
+				if err := squat("late"); err != nil {
+					t.Errorf("take the name: %v", err)
+				}
+			})
+			return cl.Create(ctx, obj, opts...)
+		},
+	})
+	denied := func(user string) bool { _, ok := r.index.Lookup(event.Pod{}, user, time.Now()); return ok }
+	detect := func(user string) {
+		t.Helper()
+		d := detect("taken-"+user, "u10")
+		d.User = user
+		if o, err := r.Quarantine(t.Context(), d, quarantine.Spec{Subject: v1alpha1.SubjectUser, TTL: time.Hour}); err != nil || o != quarantine.OutcomeApplied {
+			t.Fatalf("%s: %v, %v", user, o, err)
+		}
+		spare := "portcullis-1-" + quarantine.ObjectName(v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: user})
+		eventually(t, user+"'s own object exists", func() bool {
+			if !denied(user) {
+				t.Errorf("%s is not denied", user)
+				return true
+			}
+			q, ok := c.get(t, spare)
+			return ok && q.Spec.Subject.Name == user
+		})
+	}
+	detect("late")
+	close(written)
+	eventually(t, "the object that took the name is in force", func() bool { return denied("not-late") })
+	if err := squat("early"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the object that took the name is in force", func() bool { return denied("not-early") })
+	detect("early")
 }
 
 func testEvents(t *testing.T, c *cluster) {

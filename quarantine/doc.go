@@ -11,7 +11,9 @@
 // A detection takes effect in the Index at once, and the object is written
 // behind it, with retries: the next exec must not win a race against etcd. One subject has
 // one object with a name made from the subject (ObjectName), so a rule that fires
-// again prolongs the quarantine and never adds another.
+// again prolongs the quarantine and never adds another. Where people have given that name to
+// another subject, their object denies whom it says, and the subject's own gets a
+// spare name: an object never stands for anybody but its subject.
 //
 // # A release wins
 //

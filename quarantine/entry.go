@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -96,15 +97,41 @@ func subjectOf(d *event.Detection, kind v1alpha1.SubjectKind) (v1alpha1.Subject,
 }
 
 // ObjectName is the name of the Quarantine object that a detection of the subject
-// makes: the same for every detection of it.
+// makes: the same for every detection of it, unless somebody has given the name to
+// another subject (see objectName).
 func ObjectName(s v1alpha1.Subject) string {
 	if s.Kind == v1alpha1.SubjectPod {
 		if plain(s.UID) {
 			return "pod-" + s.UID
 		}
-		return "pod-" + digest(s.UID)
+		// Not "pod-": that is followed by the UID itself, which the CRD checks.
+		return "poduid-" + digest(s.UID)
 	}
 	return strings.ToLower(string(s.Kind)) + "-" + digest(s.Name)
+}
+
+// spare begins the names that are used instead of an ObjectName that is taken.
+const spare = "portcullis-"
+
+// objectName is the n-th name to try for the subject's object, from 0: ObjectName, then
+// spare ones. Every replica tries the same.
+func objectName(s v1alpha1.Subject, n int) string {
+	if n == 0 {
+		return ObjectName(s)
+	}
+	return fmt.Sprintf("%s%d-%s", spare, n, ObjectName(s))
+}
+
+// ordinal is the n with which objectName makes that name.
+func ordinal(name string, s v1alpha1.Subject) (n int, ok bool) {
+	if name == ObjectName(s) {
+		return 0, true
+	}
+	rest, found := strings.CutPrefix(name, spare)
+	digits, rest, dash := strings.Cut(rest, "-")
+	n, err := strconv.Atoi(digits)
+	ok = found && dash && err == nil && n > 0 && rest == ObjectName(s)
+	return n, ok
 }
 
 // plain reports whether s can be part of an object's name as it is.
@@ -162,7 +189,8 @@ func (e *Entry) spec() v1alpha1.QuarantineSpec {
 }
 
 // merge is what is in force when next comes on top of e: what lasts longer. A
-// quarantine that people made and that lasts as long stays as they made it.
+// quarantine that people made and that lasts as long stays as they made it. Both are
+// of the same subject: what denies one must never stand for what denies another.
 func (e *Entry) merge(next *Entry) *Entry {
 	if e.Detection == "" && lasts(e.Expires, next.Expires) {
 		return e

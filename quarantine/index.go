@@ -45,6 +45,14 @@ func (x *Index) Named(namespace, name string) []*Entry {
 	return load(&x.named, podName{namespace, name})
 }
 
+// of returns the entries of the subject, expired ones included.
+func (x *Index) of(s v1alpha1.Subject) []*Entry {
+	if s.Kind == v1alpha1.SubjectPod {
+		return load(&x.pods, s.UID)
+	}
+	return load(&x.users, s.Name)
+}
+
 // Len is how many entries there are, expired ones included.
 func (x *Index) Len() int {
 	x.write.Lock()

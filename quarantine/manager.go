@@ -214,7 +214,7 @@ func (m *Manager) Quarantine(_ context.Context, d *event.Detection, spec Spec) (
 func (m *Manager) impose(e *Entry, now time.Time) (*Entry, Outcome, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, known := m.state.tracked[e.Name]; !known && m.state.pending >= m.opts.MaxPending {
+	if !m.state.knows(e.Subject) && m.state.pending >= m.opts.MaxPending {
 		return nil, "", ErrBusy
 	}
 	e, outcome := m.state.impose(e, now)

@@ -92,15 +92,21 @@ func newState(index *Index) *state {
 	return &state{index: index, tracked: map[string]*tracked{}, released: newIDSet(maxReleased)}
 }
 
-// impose puts the entry in force. The object has to be written if it returns
-// OutcomeApplied or OutcomeProlonged.
+// impose puts the entry in force, under a name that it chooses. The object has to be
+// written if it returns OutcomeApplied or OutcomeProlonged.
 func (s *state) impose(e *Entry, now time.Time) (*Entry, Outcome) {
-	if s.released.has(e.Detection) {
-		return nil, OutcomeReleased
+	first := e.Name
+	if name := s.nameFor(e.Subject); name != e.Name {
+		named := *e
+		named.Name = name
+		e = &named
 	}
 	t, known := s.tracked[e.Name]
 	if known && slices.Contains(t.detections, e.Detection) {
 		return t.entry, OutcomeRepeated
+	}
+	if s.released.has(releaseID(e.Name, e.Detection)) || s.released.has(releaseID(first, e.Detection)) {
+		return nil, OutcomeReleased
 	}
 	outcome := OutcomeApplied
 	if known {
@@ -165,6 +171,14 @@ func (s *state) observed(q *v1alpha1.Quarantine, now time.Time, fx *effects) {
 		fx.doom = append(fx.doom, doomed{name: q.Name, uid: q.UID})
 		return
 	}
+	if known && t.entry.Subject != e.Subject {
+		if t.uid != "" {
+			// The subject of an object never changes: this is another, and ours is gone.
+			s.gone(t, t.stored, now, fx)
+		}
+		s.displaced(t, fx)
+		known = false
+	}
 	if !known {
 		t = &tracked{}
 		s.tracked[q.Name] = t
@@ -185,7 +199,7 @@ func (s *state) observed(q *v1alpha1.Quarantine, now time.Time, fx *effects) {
 // not be told from a release of that one.
 func (s *state) revenant(q *v1alpha1.Quarantine) bool {
 	d := q.Spec.Detection
-	return d != nil && q.Labels[managedByLabel] == managedByUs && s.released.has(d.ID)
+	return d != nil && q.Labels[managedByLabel] == managedByUs && s.released.has(releaseID(q.Name, d.ID))
 }
 
 // deleted takes over that an object is gone.
@@ -196,7 +210,7 @@ func (s *state) deleted(q *v1alpha1.Quarantine, now time.Time, fx *effects) {
 	case !known:
 	case t.uid == q.UID:
 		s.gone(t, e.Expires, now, fx)
-	case slices.Contains(t.detections, e.Detection) && e.Active(now):
+	case t.entry.Subject == e.Subject && slices.Contains(t.detections, e.Detection) && e.Active(now):
 		// It was made for this quarantine too, by a write whose answer was lost or
 		// has not come yet: who deleted it meant all of it.
 		if t.uid != "" {
@@ -207,7 +221,7 @@ func (s *state) deleted(q *v1alpha1.Quarantine, now time.Time, fx *effects) {
 		// An earlier object of that name.
 	}
 	if still := s.tracked[q.Name]; still == nil || !slices.Contains(still.detections, e.Detection) {
-		s.released.add(e.Detection)
+		s.released.add(releaseID(q.Name, e.Detection))
 	}
 }
 
@@ -231,7 +245,7 @@ func (s *state) gone(t *tracked, expires, now time.Time, fx *effects) {
 
 func (s *state) forget(t *tracked, why string, fx *effects) {
 	for _, id := range t.detections {
-		s.released.add(id)
+		s.released.add(releaseID(t.entry.Name, id))
 	}
 	s.setDirty(t, false)
 	s.index.remove(t.entry.Name)
@@ -309,6 +323,15 @@ func (s *state) vanished(t *tracked, uid types.UID, now time.Time, fx *effects) 
 	if s.tracked[t.entry.Name] == t && t.uid == uid {
 		s.gone(t, t.stored, now, fx)
 	}
+}
+
+// releaseID is what is remembered of the detection of a quarantine that ended. The name is part
+// of it: whoever may create Quarantines can refer to any detection in one, and have it expire.
+func releaseID(name, detection string) string {
+	if detection == "" {
+		return ""
+	}
+	return name + " " + detection
 }
 
 // versionOf is a resource version as a number: the API server's are, and grow.

@@ -434,7 +434,7 @@ func (m *sim) settledForPerson() bool {
 
 func (m *sim) release() {
 	q, ok := m.a.objects[podU1]
-	if !ok || m.s.released.has(q.Spec.Detection.ID) {
+	if !ok || m.s.released.has(releaseID(podU1, q.Spec.Detection.ID)) {
 		return // nothing to release, or a remnant that is about to go
 	}
 	m.a.delete(podU1)

@@ -23,6 +23,9 @@ type task struct {
 // errInTheWay says that an object of the same name is being deleted.
 var errInTheWay = errors.New("an earlier object of that name is still being deleted")
 
+// errTaken says that an object of the same name has another subject.
+var errTaken = errors.New("an object of that name has another subject")
+
 func (m *Manager) writeLoop(ctx context.Context) {
 	for {
 		t, stop := m.queue.Get()
@@ -73,6 +76,14 @@ func (m *Manager) write(ctx context.Context, name string) error {
 		q, err = m.update(ctx, e, uid)
 	}
 	switch {
+	case errors.Is(err, errTaken):
+		m.opts.Logger.Warn("the name of a quarantine object belongs to another subject's: another name is used", "name", name)
+		m.change(func(s *state, fx *effects) {
+			if t.entry.Name == name {
+				s.displaced(t, fx)
+			}
+		})
+		return nil
 	case apierrors.IsNotFound(err) && uid != "":
 		m.change(func(s *state, fx *effects) { s.vanished(t, uid, m.opts.Now(), fx) })
 		return nil
@@ -115,6 +126,9 @@ func (m *Manager) update(ctx context.Context, e *Entry, uid types.UID) (*v1alpha
 		return nil, errors.Join(errInTheWay, m.delete(ctx, doomed{name: q.Name, uid: q.UID}))
 	}
 	before := entryOf(q)
+	if before.Subject != e.Subject {
+		return nil, errTaken
+	}
 	merged := before.merge(e)
 	if *merged == *before {
 		return q, nil

@@ -8,7 +8,13 @@ import (
 // makes one when an enforcing rule fires; people may make one by hand. Deleting
 // it releases the subject.
 //
+// Portcullis names those that it makes after the subject: pod-<uid>, or user- and a
+// hash of the user's name. Nobody may give such a name to another kind of
+// subject, or that of a pod to another pod; name those that you make by hand otherwise.
+//
 // +kubebuilder:object:root=true
+// +kubebuilder:validation:XValidation:rule="!self.metadata.name.startsWith('pod-') || (self.spec.subject.kind == 'Pod' && has(self.spec.subject.uid) && self.metadata.name == 'pod-' + self.spec.subject.uid)",message="a name that starts with pod- must be pod-<uid of the subject>, which must be a Pod: choose another name",fieldPath=".spec.subject"
+// +kubebuilder:validation:XValidation:rule="!self.metadata.name.startsWith('user-') || self.spec.subject.kind == 'User'",message="a name that starts with user- is for a User subject: choose another name",fieldPath=".spec.subject"
 // +kubebuilder:resource:scope=Cluster,shortName=quar,categories=portcullis
 // +kubebuilder:printcolumn:name="Subject",type=string,JSONPath=`.spec.subject.kind`
 // +kubebuilder:printcolumn:name="Namespace",type=string,JSONPath=`.spec.subject.namespace`
