@@ -22,7 +22,7 @@ func TestReadmesRuleIsOne(t *testing.T) {
 		t.Fatal("the README shows no rule any more: mend the test")
 	}
 	path := filepath.Join(t.TempDir(), "sample.yaml")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	if err = os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	set, err := rule.LoadFiles([]string{path}, rule.Options{Schema: field.New()})

@@ -80,7 +80,7 @@ func TestPartThatEndsByItselfIsAFailure(t *testing.T) {
 func TestStuckPartsCannotEatTheKubeletsPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		var stages []stage
+		stages := make([]stage, 0, 6)
 		for range 6 {
 			stages = append(stages, stage{{"stuck", func(context.Context) error { <-release; return nil }}})
 		}
