@@ -384,12 +384,12 @@ func testTakenName(t *testing.T, c *cluster) {
 			if err != nil {
 				return nil, err
 			}
-			return watch.Filter(w, func(e watch.Event) (watch.Event, bool) {
+			return drained{watch.Filter(w, func(e watch.Event) (watch.Event, bool) {
 				if q, ok := e.Object.(*v1alpha1.Quarantine); ok && q.Spec.Subject.Name == "not-late" {
 					<-written
 				}
 				return e, true
-			}), nil
+			})}, nil
 		},
 		Create: func(ctx context.Context, cl client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
 			once.Do(func() {
@@ -488,4 +488,16 @@ func testEvents(t *testing.T, c *cluster) {
 	if len(list.Items) != len(want) {
 		t.Errorf("%d Events, want one for each reason", len(list.Items))
 	}
+}
+
+// drained is a filtered watch that ends when it is stopped: watch.Filter's
+// goroutine waits for ever to hand over an event that nobody takes any more.
+type drained struct{ watch.Interface }
+
+func (d drained) Stop() {
+	d.Interface.Stop()
+	go func() {
+		for range d.ResultChan() {
+		}
+	}()
 }

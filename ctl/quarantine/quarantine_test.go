@@ -102,7 +102,7 @@ func (w world) make(t *testing.T, name string, change func(*v1alpha1.Quarantine)
 	q := &v1alpha1.Quarantine{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: v1alpha1.QuarantineSpec{
-			Subject:   v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: "0c5e5f2c", Namespace: "shop", Name: "web-0"},
+			Subject:   v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: strings.TrimPrefix(name, "pod-"), Namespace: "shop", Name: "web-0"},
 			Reason:    "Token read, then used",
 			Detection: &v1alpha1.DetectionRef{ID: "d-1", Rule: "token-access"},
 			ExpiresAt: &metav1.Time{Time: time.Now().Add(59*time.Minute + 30*time.Second)},
@@ -140,7 +140,7 @@ func testEmpty(t *testing.T, w world) {
 }
 
 func testList(t *testing.T, w world) {
-	w.make(t, "pod-1", nil)
+	w.make(t, "pod-0c5e5f2c", nil)
 	w.make(t, "manual-x", func(q *v1alpha1.Quarantine) {
 		q.Spec.Subject = v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "mallory\x1b[2J"}
 		q.Spec.Detection, q.Spec.ExpiresAt = nil, nil
@@ -178,15 +178,15 @@ func testList(t *testing.T, w world) {
 }
 
 func testShow(t *testing.T, w world) {
-	w.make(t, "pod-1", func(q *v1alpha1.Quarantine) { q.Spec.Reason = "first\nSubject: nobody" })
-	out := w.must(t, "show", "pod-1")
-	for _, want := range []string{"pod shop/web-0", "0c5e5f2c", `first\u{a}Subject: nobody`, "token-access", "d-1", "(in 59m)", "portcullisctl quarantine release pod-1"} {
+	w.make(t, "pod-0c5e5f2c", func(q *v1alpha1.Quarantine) { q.Spec.Reason = "first\nSubject: nobody" })
+	out := w.must(t, "show", "pod-0c5e5f2c")
+	for _, want := range []string{"pod shop/web-0", "0c5e5f2c", `first\u{a}Subject: nobody`, "token-access", "d-1", "(in 59m)", "portcullisctl quarantine release pod-0c5e5f2c"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing in\n%s", want, out)
 		}
 	}
 	var q v1alpha1.Quarantine
-	if err := json.Unmarshal([]byte(w.must(t, "show", "pod-1", "-o", "json")), &q); err != nil || q.Name != "pod-1" {
+	if err := json.Unmarshal([]byte(w.must(t, "show", "pod-0c5e5f2c", "-o", "json")), &q); err != nil || q.Name != "pod-0c5e5f2c" {
 		t.Errorf("JSON: %v", err)
 	}
 	if _, _, err := w.run(t, "show", "pod-2"); err == nil || !strings.Contains(err.Error(), `no quarantine "pod-2"`) {
@@ -195,22 +195,22 @@ func testShow(t *testing.T, w world) {
 }
 
 func testRelease(t *testing.T, w world) {
-	w.make(t, "pod-1", nil)
+	w.make(t, "pod-0c5e5f2c", nil)
 	w.make(t, "pod-2", nil)
-	out, _, err := w.run(t, "release", "pod-1", "gone", "pod-2")
+	out, _, err := w.run(t, "release", "pod-0c5e5f2c", "gone", "pod-2")
 	if err == nil || !strings.Contains(err.Error(), `"gone"`) {
 		t.Errorf("a missing one: %v", err)
 	}
-	if w.exists(t, "pod-1") || w.exists(t, "pod-2") {
+	if w.exists(t, "pod-0c5e5f2c") || w.exists(t, "pod-2") {
 		t.Error("one that is missing kept others")
 	}
-	if !strings.Contains(out, "released pod shop/web-0 (quarantine pod-1)") {
+	if !strings.Contains(out, "released pod shop/web-0 (quarantine pod-0c5e5f2c)") {
 		t.Errorf("told %q", out)
 	}
 }
 
 func testReleaseAll(t *testing.T, w world) {
-	w.make(t, "pod-1", nil)
+	w.make(t, "pod-0c5e5f2c", nil)
 	w.make(t, "pod-2", nil)
 	for name, tc := range map[string]struct {
 		args []string
@@ -218,20 +218,20 @@ func testReleaseAll(t *testing.T, w world) {
 	}{
 		"nobody named": {[]string{"release"}, "which one?"},
 		"unconfirmed":  {[]string{"release", "--all"}, "--yes"},
-		"both":         {[]string{"release", "--all", "--yes", "pod-1"}, "not both"},
-		"yes to what":  {[]string{"release", "--yes", "pod-1"}, "--all"},
+		"both":         {[]string{"release", "--all", "--yes", "pod-0c5e5f2c"}, "not both"},
+		"yes to what":  {[]string{"release", "--yes", "pod-0c5e5f2c"}, "--all"},
 	} {
 		if _, _, err := w.run(t, tc.args...); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if !w.exists(t, "pod-1") || !w.exists(t, "pod-2") {
+	if !w.exists(t, "pod-0c5e5f2c") || !w.exists(t, "pod-2") {
 		t.Fatal("released in spite of an error")
 	}
 	if out := w.must(t, "release", "--all", "--yes"); strings.Count(out, "released") != 2 {
 		t.Errorf("told %q", out)
 	}
-	if w.exists(t, "pod-1") || w.exists(t, "pod-2") {
+	if w.exists(t, "pod-0c5e5f2c") || w.exists(t, "pod-2") {
 		t.Error("not everybody was released")
 	}
 	if _, errOut, err := w.run(t, "release", "--all", "--yes"); err != nil || !strings.Contains(errOut, "Nobody is denied") {
@@ -289,7 +289,7 @@ func testAdd(t *testing.T, w world) {
 
 // testWatch waits for lines, never for time.
 func testWatch(t *testing.T, w world) {
-	w.make(t, "pod-1", nil)
+	w.make(t, "pod-0c5e5f2c", nil)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	lines, writer := newLines()
@@ -299,11 +299,11 @@ func testWatch(t *testing.T, w world) {
 	}()
 
 	lines.next(t, "CHANGE")
-	lines.next(t, "present   pod-1")
+	lines.next(t, "present   pod-0c5e5f2c")
 	w.make(t, "pod-2", nil)
 	lines.next(t, "added     pod-2")
-	w.must(t, "release", "pod-1")
-	lines.next(t, "released   pod-1")
+	w.must(t, "release", "pod-0c5e5f2c")
+	lines.next(t, "released   pod-0c5e5f2c")
 	cancel()
 	if err := <-done; err != nil {
 		t.Errorf("an interrupt is an error: %v", err)
@@ -311,10 +311,10 @@ func testWatch(t *testing.T, w world) {
 }
 
 func testCompletion(t *testing.T, w world) {
-	w.make(t, "pod-1", nil)
+	w.make(t, "pod-0c5e5f2c", nil)
 	w.make(t, "pod-2", nil)
-	out := w.must(t, "__complete", "release", "pod-1", "")
-	if !strings.Contains(out, "pod-2\tpod shop/web-0") || strings.Contains(out, "pod-1") {
+	out := w.must(t, "__complete", "release", "pod-0c5e5f2c", "")
+	if !strings.Contains(out, "pod-2\tpod shop/web-0") || strings.Contains(out, "pod-0c5e5f2c") {
 		t.Errorf("completes %q", out)
 	}
 }
