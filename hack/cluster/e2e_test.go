@@ -447,7 +447,7 @@ func TestE2EStranger(t *testing.T) {
 func machine(tb testing.TB) map[string]string {
 	tb.Helper()
 	commands := map[string]string{
-		"processes": "ps -e -o stat=,args= | grep -E 'kube|etcd|containerd|/pause|" + e2eState + "' | grep -vE '^Z|grep|e2e|go-build|cluster.test' || true",
+		"processes": "ps -e -o stat=,args= | grep -E 'kube|etcd|containerd|/pause|" + e2eState + "' | grep -vE '^Z|grep|go-build|cluster\\.test|/tmp/Test' || true",
 		"mounts":    "cut -d' ' -f5 /proc/self/mountinfo | sort",
 		"links":     "ip -o link show | cut -d: -f2 | cut -d@ -f1 | sort",
 		"routes":    "ip route show; ip rule show",

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/portcullis-dev/portcullis/hack/cluster/component"
@@ -80,6 +81,9 @@ func NewClient(socket string) *Client {
 // Status returns what each daemon is doing, in the order in which they start.
 func (c *Client) Status(ctx context.Context) ([]Status, error) {
 	answer, err := c.send(ctx, http.MethodGet, "/status", nil)
+	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: it ended while it was asked: %w", ErrNotRunning, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read status: %w", err)
 	}
