@@ -38,8 +38,8 @@ on this machine (etcd, kube-apiserver, kubelet, containerd, …; nothing is mock
   4. The rules fire, the pod is put into quarantine, and mallory's next exec
      into it is denied. The pod of the same name next door is not.
 
-The first run compiles Kubernetes (some 5 minutes on two idle cores); what was
-built is kept, and the next run takes about a minute and a half.
+The first run compiles Kubernetes (some 5 to 10 minutes on two cores); what was
+built is kept, and the next run takes about a minute.
 
 `
 

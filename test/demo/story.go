@@ -197,9 +197,9 @@ func (s *story) timeline(d harness.Detection, refused harness.Result) {
 	for _, m := range moments {
 		fmt.Printf("%+12.1f  %s\n", ms(m.at.Sub(call.Time)), m.what)
 	}
-	fmt.Printf("\n  %-42s %8.1f ms\n", "API call -> its audit event at the sink", ms(call.Received().Sub(call.Time)))
-	fmt.Printf("  %-42s %8.1f ms\n", "event at the sink -> detection", ms(concluded.Sub(call.Received())))
-	fmt.Printf("  %-42s %8.1f ms\n", "detection -> next exec denied (kubectl's own time included)", ms(refused.Ended.Sub(concluded)))
+	fmt.Printf("\n  %-58s %8.1f ms\n", "API call -> its audit event at the sink", ms(call.Received().Sub(call.Time)))
+	fmt.Printf("  %-58s %8.1f ms\n", "event at the sink -> detection", ms(concluded.Sub(call.Received())))
+	fmt.Printf("  %-58s %8.1f ms\n", "detection -> next exec denied (kubectl's own time included)", ms(refused.Ended.Sub(concluded)))
 	if os.Getenv("DEMO_JSON") != "" {
 		fmt.Printf("%s\n", d.Raw)
 	}
