@@ -126,8 +126,8 @@ func TestAgainstAPIServer(t *testing.T) {
 		if e.Pod.Name != "cart" || e.Pod.Namespace != "shop" || e.Pod.Node != "node-1" || e.Pod.Labels["app"] != "cart" {
 			t.Errorf("the pod is %+v", e.Pod)
 		}
-		if node, known := c.resolver.NodeOf(string(p.UID)); !known || node != "node-1" {
-			t.Errorf("NodeOf says %q, %v", node, known)
+		if runs, known := c.resolver.RunsOn(string(p.UID), "node-1"); !known || !runs {
+			t.Errorf("RunsOn says %v, %v", runs, known)
 		}
 	})
 

@@ -146,9 +146,6 @@ func TestCompleteStaticPodOnSeveralNodes(t *testing.T) {
 	if runs, known := r.RunsOn("shared", "node-3"); runs || !known {
 		t.Error("an agent may speak for a pod of another node")
 	}
-	if _, known := r.NodeOf("shared"); known {
-		t.Error("NodeOf picks one of several nodes")
-	}
 }
 
 func TestCompleteCaller(t *testing.T) {

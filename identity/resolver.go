@@ -181,14 +181,6 @@ func (r *Resolver) Pod(uid string) (event.Pod, bool) {
 	return found[0].pod, true
 }
 
-// NodeOf returns the node of the pod with that UID (of a cgroup or of an API
-// object). It is not known for a pod that is not known or not scheduled yet, and for
-// static pods that share a hash on several nodes: use RunsOn to check a claim.
-func (r *Resolver) NodeOf(podUID string) (node string, known bool) {
-	pod, ok := r.Pod(podUID)
-	return pod.Node, ok && pod.Node != ""
-}
-
 // RunsOn reports whether the pod with that UID (of a cgroup or of an API object) is or was on the
 // node. It is not known for a pod that is not known or not scheduled yet.
 func (r *Resolver) RunsOn(podUID, node string) (runs, known bool) {
