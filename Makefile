@@ -22,7 +22,7 @@ demo: setup $(CLUSTER) ## The main job on a real Kubernetes: an attack, its dete
 	@$(GO) run ./test/demo
 
 .PHONY: test
-test: lint verify unit e2e ## Everything that CI checks: lint, generated files, unit tests, end-to-end test
+test: lint verify unit fuzz e2e ## Everything that CI checks: lint, generated files, unit and fuzz tests, end-to-end test
 
 ## Parts of them
 
@@ -56,14 +56,40 @@ unit: setup $(CLUSTER) ## Unit and integration tests, with the race detector
 	@$(CLUSTER) build
 	PORTCULLIS_KUBE_BIN="$$($(CLUSTER) build --print-dir)" $(GO) test -race -timeout 20m ./...
 
+FOR ?= 3s
+
+.PHONY: fuzz
+fuzz: setup ## Every fuzz target for some seconds; FOR=10m is how long each runs, WHAT=eql narrows them
+	$(GO) run ./hack/fuzz --for $(FOR) ./$(if $(WHAT),$(WHAT)/)...
+
 .PHONY: e2e
 e2e: setup $(CLUSTER) ## The end-to-end test on a real Kubernetes, which it brings up and takes down
 	$(GO) test -tags e2e -v -count=1 -timeout 20m -run E2E ./hack/cluster
 	$(GO) test -tags e2e -v -count=1 -timeout 40m ./test/e2e
 
+.PHONY: test-kernels
+test-kernels: setup ## The agent's tests on older kernels, emulated; KERNEL=5.10|6.1 narrows them
+	@hack/test-kernels.sh $(KERNEL)
+
 .PHONY: bench
-bench: ## Benchmarks; WHAT=correlator|webhook|auditsink|agent|eql narrows them
-	$(GO) test -run '^$$' -bench . -benchmem ./$(if $(WHAT),$(WHAT)/)...
+bench: ## Benchmarks; WHAT=engine prints its tables, WHAT=correlator|webhook|auditsink|agent|eql narrows them
+ifeq ($(WHAT),engine)
+	$(GO) run ./test/enginebench
+else
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./$(if $(WHAT),$(WHAT)/)...
+endif
+
+BENCHSTAT := $(GO) run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+
+.PHONY: bench-engine-stat
+bench-engine-stat: ## The engine's benchmarks ten times, summed up by benchstat
+	@mkdir -p bin
+	$(GO) test -run '^$$' -bench 'Event|Kind' -benchmem -count 10 ./test/enginebench > bin/engine-bench.txt
+	$(BENCHSTAT) bin/engine-bench.txt
+
+.PHONY: recordings
+recordings: setup $(CLUSTER) ## Capture the recordings in docs/samples anew, on a real Kubernetes
+	@$(GO) run ./test/recordings
 
 .PHONY: cluster-up cluster-down
 cluster-up: setup $(CLUSTER) ## A real Kubernetes on this machine, to play with

@@ -13,6 +13,7 @@ import (
 
 	"github.com/portcullis-dev/portcullis/agent/bpf"
 	"github.com/portcullis-dev/portcullis/agent/clock"
+	"github.com/portcullis-dev/portcullis/agent/container"
 	"github.com/portcullis-dev/portcullis/agent/process"
 	telemetryv1 "github.com/portcullis-dev/portcullis/api/telemetry/v1"
 )
@@ -77,6 +78,11 @@ func New(opts Options) (*Agent, error) {
 	return a, nil
 }
 
+// Container tells whose a cgroup is, if anything was seen of it. It is safe for concurrent use.
+func (a *Agent) Container(cgroup uint64) (container.Container, bool) {
+	return a.table.Container(cgroup)
+}
+
 // Run reads until ctx ends, hands over all that was seen until then, and
 // closes the sink.
 func (a *Agent) Run(ctx context.Context) error {
@@ -107,10 +113,12 @@ func (a *Agent) handle(r *bpf.Record, err error) {
 	if r.Kind == bpf.KindOpen || r.Kind == bpf.KindExec {
 		a.metrics.delay.Observe(time.Since(a.clock.Wall(r.Time)).Seconds())
 	}
-	if e := a.table.Event(r); e != nil {
-		a.metrics.count(e)
-		a.opts.Sink.Push(e)
-	}
+	a.table.Take(r, a.push)
+}
+
+func (a *Agent) push(e *telemetryv1.Event) {
+	a.metrics.count(e)
+	a.opts.Sink.Push(e)
 }
 
 func (a *Agent) idle() {
@@ -125,9 +133,13 @@ func (a *Agent) idle() {
 func (a *Agent) Lost() *telemetryv1.Lost {
 	lost := a.kernelLost()
 	return &telemetryv1.Lost{
-		RingFull:    lost.RingFull,
-		RateLimited: lost.RateLimited,
-		Undecodable: a.undecodable.Load(),
+		RingFull:       lost.RingFull,
+		LimitedEntries: lost.LimitedEntries,
+		LimitedOpens:   lost.LimitedOpens,
+		LimitedExecs:   lost.LimitedExecs,
+		LimitedExits:   lost.LimitedExits,
+		Undecodable:    a.undecodable.Load(),
+		SkippedRuns:    a.skipped(),
 	}
 }
 

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"go.uber.org/goleak"
 
 	"github.com/portcullis-dev/portcullis/agent"
 	"github.com/portcullis-dev/portcullis/agent/bpf"
@@ -19,7 +19,13 @@ import (
 	telemetryv1 "github.com/portcullis-dev/portcullis/api/telemetry/v1"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain makes the test's binary a tool for its own tests.
+func TestMain(m *testing.M) {
+	if tool := os.Getenv("AGENT_TEST_TOOL"); tool != "" {
+		runTool(tool, os.Args[1:])
+	}
+	kerneltest.Main(m)
+}
 
 // sink keeps all events.
 type sink struct {
@@ -84,8 +90,16 @@ func TestRun(t *testing.T) {
 	}
 
 	events := slices.DeleteFunc(out.events, func(e *telemetryv1.Event) bool { return e.GetContainer().GetId() != c.ID })
-	if len(events) != 4 {
-		t.Fatalf("%d events, want the first process, the session, cat and its open:\n%v", len(events), events)
+	if len(events) != 6 {
+		t.Fatalf("%d events, want the first process, the session, cat, its open and their two ends:\n%v", len(events), events)
+	}
+	for i, began := range map[int]*telemetryv1.Event{4: events[2], 5: events[1]} {
+		if events[i].GetExit() == nil || events[i].GetProcess().GetEntityId() != began.GetProcess().GetEntityId() {
+			t.Errorf("event %d is no end of %v: %v", i, began, events[i])
+		}
+	}
+	if first := events[0].GetProcess().GetEntryLeader(); first.GetBegan() != telemetryv1.Began_BEGAN_CONTAINER {
+		t.Errorf("the container's first process began as %v", first.GetBegan())
 	}
 	for _, e := range events {
 		if at := e.GetTime().AsTime(); at.Before(before) || at.After(after) {
@@ -96,7 +110,8 @@ func TestRun(t *testing.T) {
 		}
 	}
 	session, open := events[1].GetProcess(), events[3].GetProcess()
-	if !session.GetEntryLeader().GetSameAsProcess() || !session.GetInteractive() || session.GetName() != "sh" {
+	if !session.GetEntryLeader().GetSameAsProcess() || !session.GetInteractive() || session.GetName() != "sh" ||
+		session.GetEntryLeader().GetBegan() != telemetryv1.Began_BEGAN_SESSION {
 		t.Errorf("the session is %v", session)
 	}
 	if open.GetName() != "cat" || open.GetEntryLeader().GetEntityId() != session.GetEntityId() || open.GetParent().GetEntityId() != session.GetEntityId() {
@@ -111,7 +126,7 @@ func TestRun(t *testing.T) {
 	if n := testutil.CollectAndCount(registry); n == 0 {
 		t.Error("no metrics")
 	}
-	if lost := a.Lost(); lost.GetRingFull()+lost.GetRateLimited()+lost.GetUndecodable() != 0 {
+	if lost := a.Lost(); lost.GetRingFull()+lost.GetLimitedExecs()+lost.GetUndecodable() != 0 {
 		t.Errorf("lost: %v", lost)
 	}
 }

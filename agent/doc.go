@@ -7,7 +7,8 @@
 //	process    records -> events, with what is known of processes
 //	container  which container and pod a cgroup belongs to
 //	clock      the kernel's time -> wall time
-//	transport  events -> server
+//	transport  events -> server, commands <- server
+//	session    ends what a command names
 //
 // [Run] owns two goroutines: the reader, which never waits for anything but
 // the kernel, and the sender. Between them is the spool, which is bounded and

@@ -10,9 +10,10 @@ import (
 )
 
 type metrics struct {
-	execs, opens prometheus.Counter
-	delay        prometheus.Histogram
-	stats        atomic.Pointer[process.Stats]
+	execs, opens, exits, limits prometheus.Counter
+
+	delay prometheus.Histogram
+	stats atomic.Pointer[process.Stats]
 }
 
 func newMetrics(register prometheus.Registerer, a *Agent) (*metrics, error) {
@@ -21,8 +22,10 @@ func newMetrics(register prometheus.Registerer, a *Agent) (*metrics, error) {
 		Help: "Events in containers that the agent saw, by kind.",
 	}, []string{"kind"})
 	m := &metrics{
-		execs: events.WithLabelValues("exec"),
-		opens: events.WithLabelValues("open"),
+		execs:  events.WithLabelValues("exec"),
+		opens:  events.WithLabelValues("open"),
+		exits:  events.WithLabelValues("exit"),
+		limits: events.WithLabelValues("limit"),
 		delay: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "portcullis_agent_read_delay_seconds",
 			Help:    "Time from an event in the kernel until the agent read it.",
@@ -47,9 +50,12 @@ func newMetrics(register prometheus.Registerer, a *Agent) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		events, m.delay,
-		lost("ring_full", func() float64 { return float64(a.Lost().GetRingFull()) }),
-		lost("rate_limited", func() float64 { return float64(a.Lost().GetRateLimited()) }),
-		lost("undecodable", func() float64 { return float64(a.Lost().GetUndecodable()) }),
+		lost("ring_full", func() float64 { return float64(a.kernelLost().RingFull) }),
+		lost("limited_entries", func() float64 { return float64(a.kernelLost().LimitedEntries) }),
+		lost("limited_opens", func() float64 { return float64(a.kernelLost().LimitedOpens) }),
+		lost("limited_execs", func() float64 { return float64(a.kernelLost().LimitedExecs) }),
+		lost("limited_exits", func() float64 { return float64(a.kernelLost().LimitedExits) }),
+		lost("undecodable", func() float64 { return float64(a.undecodable.Load()) }),
 		gauge("portcullis_agent_programs", "Programs that are kept for the processes running them.",
 			func(s *process.Stats) float64 { return float64(s.Images) }),
 		gauge("portcullis_agent_programs_bytes", "Memory of the programs that are kept.",
@@ -79,9 +85,14 @@ func newMetrics(register prometheus.Registerer, a *Agent) (*metrics, error) {
 }
 
 func (m *metrics) count(e *telemetryv1.Event) {
-	if e.GetOpen() != nil {
+	switch e.GetWhat().(type) {
+	case *telemetryv1.Event_Open:
 		m.opens.Inc()
-	} else {
+	case *telemetryv1.Event_Exit:
+		m.exits.Inc()
+	case *telemetryv1.Event_Limit:
+		m.limits.Inc()
+	default:
 		m.execs.Inc()
 	}
 }

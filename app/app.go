@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
 
+	"github.com/portcullis-dev/portcullis/app/rulebook"
 	"github.com/portcullis-dev/portcullis/auditsink"
 	"github.com/portcullis-dev/portcullis/bus"
 	"github.com/portcullis-dev/portcullis/canary"
@@ -18,6 +19,7 @@ import (
 	"github.com/portcullis-dev/portcullis/config"
 	"github.com/portcullis-dev/portcullis/correlator"
 	"github.com/portcullis-dev/portcullis/correlator/field"
+	"github.com/portcullis-dev/portcullis/event"
 	"github.com/portcullis-dev/portcullis/identity"
 	"github.com/portcullis-dev/portcullis/notify"
 	"github.com/portcullis-dev/portcullis/pki"
@@ -30,10 +32,13 @@ import (
 // itself blind: the default batch wait of an API server (30 s), and as much again.
 const blindAfter = time.Minute
 
-// Options are what a Server is made from. All are required.
+// Options are what a Server is made from. All but Pod are required.
 type Options struct {
 	Config config.Config
-	REST   *rest.Config
+	// Pod is the one that the server runs in, if it runs in one: what whoever
+	// runs it should see is told there.
+	Pod  event.Pod
+	REST *rest.Config
 	// Detections is where detections are written, one JSON document a line, if
 	// the configuration asks for it.
 	Detections io.Writer
@@ -59,13 +64,16 @@ func (o Options) validate() error {
 type Server struct {
 	opts    Options
 	clients *clients
-	rules   *rule.Set
+	schema  *field.Schema
+	rules   *rulebook.Book
+	self    *self
 
 	certificates *pki.Manager
 	resolver     *identity.Resolver
 	hold         *identity.Hold
 	canary       *canary.Canary
 	correlator   *correlator.Correlator
+	recorder     *recorder
 	pipeline     *pipeline
 	events       *quarantine.Events
 	index        *quarantine.Index
@@ -86,7 +94,7 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	}
 	s := &Server{opts: opts, index: &quarantine.Index{}}
 	for _, build := range []func(context.Context) error{
-		s.buildClients, s.buildCertificates, s.buildIdentity, s.buildResponse,
+		s.buildClients, s.buildRules, s.buildCertificates, s.buildIdentity, s.buildResponse,
 		s.buildCorrelation, s.buildCollector, s.buildGate, s.buildEndpoints,
 	} {
 		if err := build(ctx); err != nil {
@@ -171,37 +179,36 @@ func (s *Server) podGone(uid string) bool {
 
 func (s *Server) buildCorrelation(context.Context) (err error) {
 	cfg := s.opts.Config
-	schema := field.New()
-	s.rules, err = loadRules(cfg, schema)
-	if err != nil {
-		return err
-	}
-	for _, warning := range s.rules.Warnings() {
-		s.logger("rules").Warn("rule runs, but perhaps not as meant", "warning", warning.String())
-	}
 	handover, err := bus.NewMemory(bus.MemoryOptions{Registerer: s.opts.Registry})
 	if err != nil {
 		return err
 	}
 	s.correlator, err = correlator.New(correlator.Options{
-		Rules:      s.rules,
-		Schema:     schema,
+		Rules:      s.rules.Rules(),
+		Schema:     s.schema,
 		Mode:       rule.Mode(cfg.Mode),
 		Overrides:  overrides(cfg),
 		Bus:        handover,
 		Detections: &responder{rules: s.rules, quarantine: s.quarantine, notify: s.notify, logger: s.logger("respond")},
 		Clock:      time.Now,
 		Lateness:   cfg.Lateness.Duration,
+		MaxSpan:    cfg.MaxSpan.Duration,
 		Logger:     s.logger("correlator"),
 		Registerer: s.opts.Registry,
 	})
 	if err != nil {
 		return err
 	}
+	apiServers, err := s.clients.apiServers(cfg.Namespace, cfg.Audit.CanaryConfigMap)
+	if err != nil {
+		return err
+	}
 	s.canary, err = canary.New(canary.Options{
-		Request:    s.clients.canary(cfg.Namespace, cfg.Audit.CanaryConfigMap),
+		APIServers: apiServers,
 		Period:     cfg.Audit.CanaryPeriod.Duration,
 		BlindAfter: blindAfter,
+		LateAfter:  cfg.Lateness.Duration,
+		Offsets:    s.resolver.SetOffsets,
 		Clock:      time.Now,
 		Logger:     s.logger("canary"),
 		Registerer: s.opts.Registry,
@@ -209,7 +216,11 @@ func (s *Server) buildCorrelation(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.pipeline = newPipeline(s.canary, s.hold, s.correlator, s.logger("pipeline"), s.opts.Registry)
+	s.recorder, err = newRecorder(cfg.TelemetryLog, s.schema, s.correlator, s.logger("telemetry log"), s.opts.Registry)
+	if err != nil {
+		return err
+	}
+	s.pipeline = newPipeline(s.canary, s.hold, s.recorder, s.logger("pipeline"), s.opts.Registry)
 	return nil
 }
 
@@ -263,11 +274,11 @@ func (s *Server) Run(ctx context.Context) error {
 		serving = append(serving, e.part())
 	}
 	return runStages(ctx, s.opts.Logger, []stage{
-		{{"notify", s.notify.Run}, {"events", s.events.Run}},
+		{{"notify", s.notify.Run}, {"events", s.events.Run}, {"self", s.self.run}, {"telemetry log", s.recorder.run}},
 		{{"identity", s.resolver.Run}, {"quarantine", s.quarantine.Run}},
 		{{"correlator", s.correlator.Run}},
 		{{"pipeline", s.pipeline.run}},
-		{{"hold", s.hold.Run}, {"certificates", s.certificates.Run}, {"canary", s.canary.Run}},
+		{{"hold", s.hold.Run}, {"certificates", s.certificates.Run}, {"canary", s.canary.Run}, {"rules", s.followRules}},
 		serving,
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/portcullis-dev/portcullis/api/v1alpha1"
+	"github.com/portcullis-dev/portcullis/canary"
 )
 
 // clients are the ways to the API server.
@@ -40,12 +41,13 @@ func newClients(cfg *rest.Config) (*clients, error) {
 	return &clients{rest: cfg, kubernetes: set, objects: objects}, nil
 }
 
-// canary gets a ConfigMap under the given user agent.
-func (c *clients) canary(namespace, name string) func(context.Context, string) error {
-	return func(ctx context.Context, userAgent string) error {
-		return c.kubernetes.CoreV1().RESTClient().Get().Namespace(namespace).Resource("configmaps").Name(name).
-			SetHeader("User-Agent", userAgent).Do(ctx).Error()
-	}
+// apiServers reaches each API server for itself, to get the canary's ConfigMap.
+func (c *clients) apiServers(namespace, name string) (*canary.Service, error) {
+	return canary.NewService(canary.ServiceOptions{
+		REST:   c.rest,
+		Client: c.kubernetes,
+		Path:   "/api/v1/namespaces/" + namespace + "/configmaps/" + name,
+	})
 }
 
 // serverNames are the names and addresses that the serving certificate is for:

@@ -24,14 +24,14 @@ type holder interface {
 	Submit(e *event.Event, deliver func(*event.Event))
 }
 
-// observer recognises the events that are not for rules.
-type observer interface {
-	Observe(e *event.Event) bool
+// clocks corrects the events' times, and takes out the events that are not for rules.
+type clocks interface {
+	Take(events []*event.Event) []*event.Event
 }
 
 // pipeline is what the sources hand their events to.
 type pipeline struct {
-	canary     observer
+	canary     clocks
 	hold       holder
 	correlator ingester
 	logger     *slog.Logger
@@ -39,7 +39,7 @@ type pipeline struct {
 	dropped    prometheus.Counter
 }
 
-func newPipeline(canary observer, hold holder, correlator ingester, logger *slog.Logger, reg prometheus.Registerer) *pipeline {
+func newPipeline(canary clocks, hold holder, correlator ingester, logger *slog.Logger, reg prometheus.Registerer) *pipeline {
 	p := &pipeline{
 		canary: canary, hold: hold, correlator: correlator, logger: logger,
 		late: make(chan *event.Event, lateRoom),
@@ -55,11 +55,10 @@ func newPipeline(canary observer, hold holder, correlator ingester, logger *slog
 // Ingest returns nil when the correlator has taken over all events, but for
 // those that wait for their pod to become known.
 func (p *pipeline) Ingest(ctx context.Context, events []*event.Event) error {
+	events = p.canary.Take(events)
 	b := batch{pipeline: p, events: make([]*event.Event, 0, len(events))}
 	for _, e := range events {
-		if !p.canary.Observe(e) {
-			p.hold.Submit(e, b.deliver)
-		}
+		p.hold.Submit(e, b.deliver)
 	}
 	return p.correlator.Ingest(ctx, b.close())
 }

@@ -25,10 +25,12 @@ func (i *taken) Ingest(_ context.Context, events []*event.Event) error {
 	return i.err
 }
 
-// canaries recognises the events whose ID is "canary".
+// canaries takes out the events whose ID is "canary".
 type canaries struct{}
 
-func (canaries) Observe(e *event.Event) bool { return e.ID == "canary" }
+func (canaries) Take(events []*event.Event) []*event.Event {
+	return slices.DeleteFunc(slices.Clone(events), func(e *event.Event) bool { return e.ID == "canary" })
+}
 
 // keeper holds events whose pod has no name until let go.
 type keeper struct{ held []func() }

@@ -21,9 +21,14 @@ type notifier interface {
 	Send(d *event.Detection)
 }
 
+// ruleSource has the rules that are in force.
+type ruleSource interface {
+	Rules() *rule.Set
+}
+
 // responder does what a detection asks for: first what protects, then what tells.
 type responder struct {
-	rules      *rule.Set
+	rules      ruleSource
 	quarantine quarantiner
 	notify     notifier
 	logger     *slog.Logger
@@ -41,6 +46,9 @@ func (r *responder) Handle(ctx context.Context, d *event.Detection) {
 func (r *responder) act(ctx context.Context, d *event.Detection) {
 	spec, ok := r.spec(d)
 	if !ok {
+		if d.Action != event.ActionNone { // The rule was changed while the detection was on its way.
+			d.Action, d.Why = event.ActionNone, "the rule is no longer there, or no longer asks for it"
+		}
 		return
 	}
 	switch d.Action {
@@ -63,7 +71,7 @@ func (r *responder) act(ctx context.Context, d *event.Detection) {
 
 // spec is the response that the detection's rule asks for, if any.
 func (r *responder) spec(d *event.Detection) (quarantine.Spec, bool) {
-	found := r.rules.Get(d.Rule.Name)
+	found := r.rules.Rules().Get(d.Rule.Name)
 	if found == nil || found.Response == nil || found.Response.Quarantine == nil {
 		return quarantine.Spec{}, false
 	}

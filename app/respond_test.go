@@ -36,6 +36,11 @@ func (w *ward) Send(d *event.Detection) {
 	w.sent = append(w.sent, *d)
 }
 
+// fixedRules never change.
+type fixedRules struct{ set *rule.Set }
+
+func (r fixedRules) Rules() *rule.Set { return r.set }
+
 func respond(t *testing.T, w *ward, action event.Action) event.Detection {
 	t.Helper()
 	rules, err := rule.NewSet(
@@ -44,7 +49,7 @@ func respond(t *testing.T, w *ward, action event.Action) event.Detection {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &responder{rules: rules, quarantine: w, notify: w, logger: quiet()}
+	r := &responder{rules: fixedRules{rules}, quarantine: w, notify: w, logger: quiet()}
 	name := "asks"
 	if action == event.ActionNone {
 		name = "tells"
@@ -93,5 +98,19 @@ func TestWhatIsNotInForceIsNotTold(t *testing.T) {
 				t.Errorf("told %q, because %q", d.Action, d.Why)
 			}
 		})
+	}
+}
+
+// A rule that a reload took away while its detection was on its way must not be
+// told to have had a consequence.
+func TestDetectionOfARuleThatIsGoneDoesNothing(t *testing.T) {
+	w := &ward{}
+	r := &responder{rules: fixedRules{}, quarantine: w, notify: w, logger: quiet()}
+	r.Handle(t.Context(), &event.Detection{ID: "1", Rule: event.DetectionRule{Name: "gone"}, Action: event.ActionQuarantine})
+	if got := strings.Join(w.did, ", "); got != "send" {
+		t.Errorf("did %s", got)
+	}
+	if d := w.sent[0]; d.Action != event.ActionNone || !strings.Contains(d.Why, "no longer") {
+		t.Errorf("told %q, because %q", d.Action, d.Why)
 	}
 }

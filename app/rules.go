@@ -1,65 +1,66 @@
 package app
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"io"
-	"os"
+	"time"
 
+	"github.com/portcullis-dev/portcullis/app/rulebook"
 	"github.com/portcullis-dev/portcullis/config"
+	"github.com/portcullis-dev/portcullis/correlator"
 	"github.com/portcullis-dev/portcullis/correlator/field"
 	"github.com/portcullis-dev/portcullis/rule"
 )
 
-// loadRules reads the shipped rules and those of the configured folders. A
-// folder that does not exist is an error: a rule that is silently not there is
-// an attack that is silently not seen.
-func loadRules(cfg config.Config, schema *field.Schema) (*rule.Set, error) {
-	opts := rule.Options{Schema: schema}
-	var sets []*rule.Set
-	if cfg.ShippedRules == nil || *cfg.ShippedRules {
-		shipped, err := rule.Load(config.Rules(), opts)
-		if err != nil {
-			return nil, fmt.Errorf("shipped rules: %w", readable(err))
-		}
-		sets = append(sets, shipped)
-	}
-	for _, dir := range cfg.RuleDirectories {
-		if _, err := os.Stat(dir); err != nil {
-			return nil, fmt.Errorf("rule directory: %w", err)
-		}
-		own, err := rule.LoadDir(dir, opts)
-		if err != nil {
-			return nil, fmt.Errorf("rules in %s: %w", dir, readable(err))
-		}
-		sets = append(sets, own)
-	}
-	all, err := rule.Merge(sets...)
+// buildRules reads the rules.
+func (s *Server) buildRules(context.Context) (err error) {
+	s.schema = field.New()
+	s.rules, err = rulebook.New(rulebook.Options{
+		Sources:    rulebook.SourcesOf(s.opts.Config),
+		Schema:     s.schema,
+		Logger:     s.logger("rules"),
+		Registerer: s.opts.Registry,
+		Clock:      time.Now,
+	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return all, checkOverrides(cfg, all)
-}
-
-// checkOverrides refuses settings for rules that do not exist: somebody believes
-// that a rule enforces, and it does not.
-func checkOverrides(cfg config.Config, rules *rule.Set) error {
-	var errs []error
-	for name := range cfg.Rules {
-		if rules.Get(name) == nil {
-			errs = append(errs, fmt.Errorf("configuration: rules[%s]: there is no such rule", name))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// readable shows a rule's mistakes with the lines that they are about.
-func readable(err error) error {
-	var invalid *rule.InvalidError
-	if errors.As(err, &invalid) {
-		return errors.New("\n" + invalid.Render())
-	}
+	s.self, err = newSelf(s.opts.Pod, s.clients.kubernetes, s.logger("events"))
 	return err
+}
+
+// followRules keeps the rules in force equal to their files until ctx ends.
+func (s *Server) followRules(ctx context.Context) error {
+	return s.rules.Run(ctx, ruleUser{config: s.opts.Config, correlator: s.correlator, self: s.self})
+}
+
+// ruleSetter runs rules.
+type ruleSetter interface {
+	SetRules(correlator.RuleOptions) error
+}
+
+// ruleUser puts changed rules in force, and tells people how that went.
+type ruleUser struct {
+	config     config.Config
+	correlator ruleSetter
+	self       *self
+}
+
+// UseRules implements rulebook.User.
+func (u ruleUser) UseRules(rules *rule.Set) error {
+	return u.correlator.SetRules(correlator.RuleOptions{
+		Rules: rules, Mode: rule.Mode(u.config.Mode), Overrides: overrides(u.config),
+	})
+}
+
+// RulesChanged implements rulebook.User.
+func (u ruleUser) RulesChanged(failure error) {
+	if failure == nil {
+		u.self.tell("RulesChanged", "Changed rule files are in force.")
+		return
+	}
+	u.self.warn("RulesRefused", "Rule files have changed and are not right; the rules before stay in force. "+failure.Error())
 }
 
 // overrides are the configured modes of single rules.
@@ -76,13 +77,16 @@ func overrides(cfg config.Config) map[string]rule.Mode {
 // Check reads every rule that the configuration names and reports what is
 // wrong, without starting anything.
 func Check(cfg config.Config, out io.Writer) error {
-	rules, err := loadRules(cfg, field.New())
+	loaded, err := rulebook.SourcesOf(cfg).Load(field.New())
 	if err != nil {
 		return err
 	}
-	if warnings := rules.Warnings(); len(warnings) > 0 {
+	if warnings := loaded.Set.Warnings(); len(warnings) > 0 {
 		fmt.Fprint(out, warnings.Render())
 	}
-	_, err = fmt.Fprintf(out, "configuration and %d rules are right\n", rules.Len())
+	for _, f := range loaded.NotRun {
+		fmt.Fprintf(out, "%q: %s: %s\n", f.Path, f.Result, f.Why)
+	}
+	_, err = fmt.Fprintf(out, "configuration and %d rules are right\n", loaded.Set.Len())
 	return err
 }

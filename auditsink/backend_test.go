@@ -109,15 +109,21 @@ func TestRealBackendRetries(t *testing.T) {
 }
 
 // TestRealAPIServer has an API server report, stage by stage and before it
-// answers, what its clients do.
+// answers, what its clients do. One of them uses its Audit-ID twice, and each of its events
+// is delivered twice, because the sink says at first that it is busy.
 func TestRealAPIServer(t *testing.T) {
 	s := newSink(t, nil)
 	var mu sync.Mutex
 	var events []*event.Event
+	offered := map[string]bool{}
 	s.pipeline.ingest = func(_ context.Context, got []*event.Event) error {
 		mu.Lock()
 		defer mu.Unlock()
 		events = append(events, got...)
+		if again := offered[got[0].ID]; !again && got[0].Audit.AuditID == "mine" {
+			offered[got[0].ID] = true
+			return busyError{}
+		}
 		return nil
 	}
 	policy := filepath.Join(t.TempDir(), "policy.yaml")
@@ -133,7 +139,7 @@ rules:
 		"--audit-policy-file=" + policy, "--audit-webhook-config-file=" + s.kubeconfig(), "--audit-webhook-mode=blocking",
 	}})
 	config := rest.CopyConfig(server.Config)
-	config.Impersonate = rest.ImpersonationConfig{UserName: "mallory", Extra: map[string][]string{extraPodUID: {"somebody-else"}}}
+	config.Impersonate = rest.ImpersonationConfig{UserName: "mallory", Extra: map[string][]string{event.ExtraPodUID: {"somebody-else"}}}
 	// A client that reuses one Audit-ID for all that it does.
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -146,8 +152,8 @@ rules:
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
-		_, err = clients.CoreV1().ConfigMaps("default").Get(context.Background(), "sesame", metav1.GetOptions{})
+	for _, name := range []string{"harmless", "sesame"} {
+		_, err = clients.CoreV1().ConfigMaps("default").Get(context.Background(), name, metav1.GetOptions{})
 		if !apierrors.IsForbidden(err) {
 			t.Fatalf("get: %v", err)
 		}
@@ -155,13 +161,17 @@ rules:
 
 	mu.Lock()
 	defer mu.Unlock()
-	requests, ids := map[string][]string{}, map[string]bool{}
+	requests, ids := map[string][]string{}, map[string]int{}
 	for _, e := range events {
 		if e.Audit.AuditID != "mine" {
 			continue // the API server's own
 		}
-		requests[e.Request] = append(requests[e.Request], e.Audit.Stage)
-		ids[e.ID] = true
+		if ids[e.ID]++; ids[e.ID] == 1 {
+			requests[e.Request] = append(requests[e.Request], e.Audit.Stage)
+		}
+		if hidden := e.Audit.ObjectRef.Name == "sesame"; e.Audit.AuditIDReused != hidden {
+			t.Errorf("%s of %s: the ID is reused: %v", e.Audit.Stage, e.Audit.RequestURI, e.Audit.AuditIDReused)
+		}
 		if e.Audit.User.Username != "test-admin" || !e.Audit.Caller.IsZero() {
 			t.Errorf("%s: by %q, as the pod %v", e.Audit.Stage, e.Audit.User.Username, e.Audit.Caller)
 		}
@@ -171,6 +181,11 @@ rules:
 	}
 	if len(requests) != 2 || len(ids) != 4 {
 		t.Errorf("two requests of two stages became %d requests and %d events: %v", len(requests), len(ids), requests)
+	}
+	for id, n := range ids {
+		if n != 2 {
+			t.Errorf("%s was delivered %d times", id, n)
+		}
 	}
 	for request, stages := range requests {
 		if diff := cmp.Diff([]string{"RequestReceived", "ResponseComplete"}, stages); diff != "" {

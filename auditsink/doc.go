@@ -36,4 +36,8 @@
 // addresses and, with the right to impersonate, user names and extras. Nothing
 // is identified by these alone, lists of them are cut at a limit (and the cut
 // is counted), and none of them reaches a log without a bound.
+//
+// An Audit-ID that comes with a second request is marked
+// (event.Audit.AuditIDReused), so that a rule can tell of it: it is how somebody
+// would hide a request from whoever trusts these IDs.
 package auditsink

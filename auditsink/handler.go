@@ -84,6 +84,7 @@ type Handler struct {
 	metrics metrics
 	budget  *budget
 	seen    *seen
+	ids     *auditIDs
 	log     *refusalLog
 }
 
@@ -120,6 +121,7 @@ func New(opts Options) (*Handler, error) {
 		metrics: m,
 		budget:  newBudget(opts.MaxRequests, opts.MaxPendingBytes, m),
 		seen:    newSeen(),
+		ids:     newAuditIDs(),
 		log:     newRefusalLog(opts.Logger),
 	}, nil
 }
@@ -271,10 +273,12 @@ func (h *Handler) take(ctx context.Context, name string, body []byte) *refusal {
 	if err != nil {
 		return &refusal{http.StatusBadRequest, reasonNotEventList, err}
 	}
+	reused := h.ids.mark(batch.Events)
 	if refused := h.ingest(ctx, batch.Events); refused != nil {
 		return refused
 	}
-	// Only now: a batch that is sent again would be kept aside twice.
+	// Only now: a batch that is sent again would be kept aside, or counted, twice.
+	h.metrics.reused.WithLabelValues(name).Add(float64(reused))
 	h.keepAside(from, batch.Rejected)
 	h.observe(from, batch)
 	return nil

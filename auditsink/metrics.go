@@ -13,6 +13,7 @@ type metrics struct {
 	lag         *prometheus.HistogramVec
 	redelivered *prometheus.CounterVec
 	clientCert  *prometheus.GaugeVec
+	reused      *prometheus.CounterVec
 
 	refused  *prometheus.CounterVec
 	rejected *prometheus.CounterVec
@@ -44,6 +45,7 @@ func newMetrics(reg prometheus.Registerer) metrics {
 			Name: "portcullis_auditsink_client_certificate_expiry_timestamp_seconds",
 			Help: "When the certificate that an API server shows ends. From then on its audit events are lost.",
 		}, []string{"apiserver"}),
+		reused:   counter("reused_audit_ids_total", "Audit events whose Audit-ID another request had before. Rules see it as kubernetes.audit.auditID_reused.", "apiserver"),
 		refused:  counter("refused_requests_total", "Requests not answered with 200. Those with reason busy, pipeline_busy, pipeline_error or timeout are sent again.", "reason"),
 		rejected: counter("rejected_events_total", "Single events that could not be read: kept aside, or dropped because they could not be.", "outcome"),
 		cut:      counter("cut_fields_total", "Lists of an event that were longer than what is kept.", "field"),

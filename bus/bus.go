@@ -12,6 +12,9 @@ type Candidate struct {
 	// sequence.Until for its until term, 0 for a rule that is no sequence.
 	Rule  string
 	Stage int
+	// Version tells apart what a rule asks for from what one of that name asked
+	// for before. A candidate of another version is none of the rule's.
+	Version uint64
 	// Key is the encoded join key, and what the candidate is partitioned by:
 	// all candidates that could meet have the same one.
 	Key string

@@ -1,24 +1,18 @@
-// Package canary knows whether the audit stream is alive. It makes a harmless
-// API request of its own at intervals and waits for that request's audit event
-// to come back through the sink: how long that takes is the pipeline's lag, and
-// when it does not come back Portcullis is blind and says so.
-//
-// The request is a GET of one ConfigMap, the only one of Portcullis' own
-// requests within its rights that the audit policy records. Each carries a random nonce in its
-// user agent, so that nobody can make a blind Portcullis believe that it sees.
 package canary
 
 import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"github.com/portcullis-dev/portcullis/event"
 )
@@ -26,200 +20,406 @@ import (
 // UserAgentPrefix is what a canary request's user agent starts with; the nonce follows.
 const UserAgentPrefix = "portcullis-canary/"
 
-// maxFlying bounds the canaries whose audit event is still awaited. The oldest
-// is given up for a new one: its loss is already known as blindness by then.
-const maxFlying = 64
+const (
+	// maxServers bounds the API servers that canaries fly to. Clusters have three or five.
+	maxServers = 64
+	// maxSources bounds the sources whose clocks and last events are remembered. The sink's
+	// CA has signed a certificate for each.
+	maxSources = 256
+	// keepServer is how long an API server is remembered that is no longer behind the Service: its last
+	// canaries may still come back.
+	keepServer = time.Hour
+)
 
-// Options are a Canary's dependencies; all are required.
+// APIServers are the ways to the API servers.
+type APIServers interface {
+	// Addresses returns host:port of each API server.
+	Addresses(ctx context.Context) ([]string, error)
+	// Get makes the canary's request of the API server at the address, under that user agent.
+	// The Trip is valid if its Answered is set, whatever the answer and the error.
+	Get(ctx context.Context, address, userAgent string) (Trip, error)
+}
+
+// Trip is when a request was sent at the earliest, and when its answer began to arrive, by our clock.
+type Trip struct{ Sent, Answered time.Time }
+
+// Options are a Canary's dependencies. All but Store and Offsets are required.
 type Options struct {
-	// Request makes one API request with the given user agent.
-	Request func(ctx context.Context, userAgent string) error
-	// Period is the time between two requests. After three periods (and at
-	// least BlindAfter) without a return the stream counts as blind.
+	APIServers APIServers
+	// Period is the time between two requests to one API server. After three periods, and at
+	// least BlindAfter, without a return Portcullis is blind there.
 	Period     time.Duration
 	BlindAfter time.Duration
+	// LateAfter is the lag beyond which audit events come too late to be joined; BlindAfter if zero.
+	LateAfter time.Duration
+	// Store keeps what is known of the clocks for the next process. Nil forgets it: then the times
+	// of the first events are not corrected.
+	Store Store
+	// Offsets, if not nil, is told how far the API servers' clocks are ahead of ours, or lately were, each time
+	// that this changes: a time that some API server wrote is off by one of them. It must not block.
+	Offsets    func([]time.Duration)
 	Clock      func() time.Time
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
 
-// Canary makes the requests and awaits their events.
+func (o *Options) complete() error {
+	var errs []error
+	for _, check := range []struct {
+		bad bool
+		why string
+	}{
+		{o.APIServers == nil, "canary: Options.APIServers is nil"},
+		{o.Period <= 0, "canary: Options.Period must be positive"},
+		{o.BlindAfter < 0 || o.LateAfter < 0, "canary: Options.BlindAfter and LateAfter must not be negative"},
+		{o.Clock == nil, "canary: Options.Clock is nil"},
+		{o.Logger == nil, "canary: Options.Logger is nil"},
+		{o.Registerer == nil, "canary: Options.Registerer is nil"},
+	} {
+		if check.bad {
+			errs = append(errs, errors.New(check.why))
+		}
+	}
+	o.BlindAfter = max(3*o.Period, o.BlindAfter)
+	if o.LateAfter == 0 {
+		o.LateAfter = o.BlindAfter
+	}
+	return errors.Join(errs...)
+}
+
+// Canary makes the requests and awaits their events. Its methods may be called from any goroutine.
 type Canary struct {
 	opts    Options
 	metrics metrics
 
-	mu       sync.Mutex
-	flying   map[string]time.Time // by user agent
-	started  time.Time
-	returned map[string]time.Time // the latest return, by source
-	blind    bool
+	mu      sync.Mutex
+	servers map[string]*server // by address
+	flying  map[string]*flight // by user agent, those of all servers
+	clocks  map[string]*clock  // by source
+	heard   map[string]time.Time
+
+	tellMu sync.Mutex
+	told   []time.Duration
+
+	failed rate.Sometimes // keeps what fails every time from filling the log
 }
 
 // New returns a Canary that does nothing until Run.
 func New(opts Options) (*Canary, error) {
-	switch {
-	case opts.Request == nil:
-		return nil, errors.New("canary: Options.Request is nil")
-	case opts.Period <= 0:
-		return nil, errors.New("canary: Options.Period must be positive")
-	case opts.Clock == nil:
-		return nil, errors.New("canary: Options.Clock is nil")
-	case opts.Logger == nil:
-		return nil, errors.New("canary: Options.Logger is nil")
-	case opts.Registerer == nil:
-		return nil, errors.New("canary: Options.Registerer is nil")
+	if err := opts.complete(); err != nil {
+		return nil, err
 	}
 	return &Canary{
-		opts:     opts,
-		metrics:  newMetrics(opts.Registerer),
-		flying:   make(map[string]time.Time),
-		returned: make(map[string]time.Time),
-		started:  opts.Clock(),
-		blind:    true, // until the first one has returned
+		opts:    opts,
+		metrics: newMetrics(opts.Registerer),
+		servers: make(map[string]*server),
+		flying:  make(map[string]*flight),
+		clocks:  make(map[string]*clock),
+		heard:   make(map[string]time.Time),
+		failed:  rate.Sometimes{First: 3, Interval: time.Minute},
 	}, nil
 }
 
-// Run makes a request every period until ctx ends. It returns nil.
+// Run lets canaries fly every period until ctx ends. It returns nil.
 func (c *Canary) Run(ctx context.Context) error {
 	ticker := time.NewTicker(c.opts.Period)
 	defer ticker.Stop()
 	for {
-		c.fly(ctx)
+		c.round(ctx)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 			c.judge()
+			c.tellOffsets()
+			c.save(ctx)
 		}
 	}
 }
 
-func (c *Canary) fly(ctx context.Context) {
-	agent := UserAgentPrefix + rand.Text()
-	c.mu.Lock()
-	c.forgetOldest()
-	c.flying[agent] = c.opts.Clock()
-	c.mu.Unlock()
-
+// round has a canary fly to each API server, and waits until all are answered or given up.
+func (c *Canary) round(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Period)
 	defer cancel()
-	if err := c.opts.Request(ctx, agent); err != nil && ctx.Err() == nil {
-		c.metrics.failed.Inc()
-		c.opts.Logger.Warn("canary request failed", "error", err)
+	addresses, err := c.opts.APIServers.Addresses(ctx)
+	if err != nil && ctx.Err() == nil {
+		c.metrics.failed.WithLabelValues("addresses").Inc()
+		c.opts.Logger.Warn("the API servers' addresses could not be read, canaries fly to those known before", "error", err)
 	}
+	var flights sync.WaitGroup
+	for _, address := range c.listed(addresses, err) {
+		flights.Go(func() { c.fly(ctx, address) })
+	}
+	flights.Wait()
 }
 
-func (c *Canary) forgetOldest() {
-	if len(c.flying) < maxFlying {
-		return
+// listed brings the table of API servers up to date and returns the addresses to fly to.
+func (c *Canary) listed(addresses []string, err error) []string {
+	slices.Sort(addresses)
+	addresses = slices.Compact(addresses)
+	if len(addresses) > maxServers {
+		c.opts.Logger.Warn("more API servers than canaries fly to", "servers", len(addresses), "limit", maxServers)
+		addresses = addresses[:maxServers]
 	}
-	var oldest string
-	for agent, at := range c.flying {
-		if oldest == "" || at.Before(c.flying[oldest]) {
-			oldest = agent
+	now := c.opts.Clock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil || len(addresses) > 0 {
+		for _, s := range c.servers {
+			s.listed = false
+		}
+		for _, address := range addresses {
+			c.server(address, now).listed = true
 		}
 	}
-	delete(c.flying, oldest)
-	c.metrics.lost.Inc()
+	var out []string
+	for address, s := range c.servers {
+		switch {
+		case s.listed:
+			s.seen = now
+			out = append(out, address)
+		case now.Sub(s.seen) > keepServer:
+			c.forget(s)
+		default:
+			c.metrics.forget(address)
+		}
+	}
+	return out
 }
 
-// Observe looks at an event from a sink. It reports whether the event is a
-// canary's return, which no rule needs to see.
-func (c *Canary) Observe(e *event.Event) bool {
-	if e.Audit == nil || !strings.HasPrefix(e.Audit.UserAgent, UserAgentPrefix) {
-		return false
+func (c *Canary) server(address string, now time.Time) *server {
+	s, ok := c.servers[address]
+	if !ok {
+		s = &server{address: address, added: now, state: Starting, since: now}
+		c.servers[address] = s
+	}
+	return s
+}
+
+func (c *Canary) forget(s *server) {
+	for _, f := range s.flights {
+		delete(c.flying, f.agent)
+	}
+	delete(c.servers, s.address)
+	c.metrics.forget(s.address)
+}
+
+// fly has one canary fly.
+func (c *Canary) fly(ctx context.Context, address string) {
+	f := &flight{agent: UserAgentPrefix + rand.Text(), sent: c.opts.Clock()}
+	c.launch(address, f)
+	trip, err := c.opts.APIServers.Get(ctx, address, f.agent)
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		c.metrics.failed.WithLabelValues("request").Inc()
+		c.failed.Do(func() { c.opts.Logger.Warn("canary request failed", "apiserver", address, "error", err) })
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// The API server may add to a user agent, never in front of it.
-	agent, _, _ := strings.Cut(e.Audit.UserAgent, " ")
-	sent, ok := c.flying[agent]
-	if !ok {
-		// A forged nonce, or one given up: it proves nothing, and rules may judge it.
+	if trip.Answered.IsZero() {
+		return
+	}
+	f.trip = trip
+	c.measure(f)
+}
+
+// launch notes a flight before its request is made: its event may be back before the answer is.
+func (c *Canary) launch(address string, f *flight) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.server(address, f.sent)
+	f.server = s
+	if dropped := s.add(f); dropped != nil {
+		delete(c.flying, dropped.agent)
+		if dropped.received.IsZero() {
+			c.metrics.lost.Inc()
+		}
+	}
+	c.flying[f.agent] = f
+}
+
+// Take looks at what a sink delivered: it takes out the canaries' own events, which no rule needs
+// to see, and corrects the times of the others. Events that are no audit events pass as they are. It must be
+// called before the events are shared.
+func (c *Canary) Take(events []*event.Event) []*event.Event {
+	rest, measured := c.sift(events)
+	if measured {
+		c.tellOffsets()
+	}
+	// Only now: a canary among them tells of the clock that the others' times were read from.
+	c.correct(rest)
+	return rest
+}
+
+// sift returns the events that are not canaries', and whether some are.
+func (c *Canary) sift(events []*event.Event) (rest []*event.Event, returned bool) {
+	rest = make([]*event.Event, 0, len(events))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last := ""
+	for _, e := range events {
+		if e.Audit == nil {
+			rest = append(rest, e)
+			continue
+		}
+		if e.Source != last {
+			c.hear(e)
+			last = e.Source
+		}
+		if c.returned(e) {
+			returned = true
+		} else {
+			rest = append(rest, e)
+		}
+	}
+	return rest, returned
+}
+
+// hear notes that a source is not silent.
+func (c *Canary) hear(e *event.Event) {
+	if _, known := c.heard[e.Source]; known || len(c.heard) < maxSources {
+		c.heard[e.Source] = e.Received
+	}
+}
+
+// returned reports whether the event is a canary's own.
+func (c *Canary) returned(e *event.Event) bool {
+	if !strings.HasPrefix(e.Audit.UserAgent, UserAgentPrefix) {
 		return false
 	}
-	delete(c.flying, agent)
-	c.metrics.lag.Observe(e.Received.Sub(sent).Seconds())
-	c.metrics.last.WithLabelValues(e.Source).Set(float64(e.Received.UnixMilli()) / 1000)
-	c.returned[e.Source] = e.Received
-	if c.blind {
-		c.blind = false
-		c.metrics.blind.Set(0)
-		c.opts.Logger.Info("audit stream is live", "source", e.Source, "lag", e.Received.Sub(sent))
+	// The API server may add to a user agent, never in front of it.
+	agent, _, _ := strings.Cut(e.Audit.UserAgent, " ")
+	f, ok := c.flying[agent]
+	if !ok {
+		return false // A forged nonce, or one given up: it proves nothing, and rules may judge it.
 	}
+	if !f.received.IsZero() {
+		// Another stage of the request, or the same delivered again; else somebody has read the nonce.
+		return f.request == e.Request
+	}
+	f.request, f.source, f.received, f.stamp = e.Request, e.Source, e.Received, e.Time
+	f.server.source = e.Source
+	lag := f.lag()
+	c.metrics.lag.Observe(lag.Seconds())
+	c.metrics.last.WithLabelValues(e.Source).Set(float64(e.Received.UnixMilli()) / 1000)
+	c.measure(f)
+	c.enter(f.server, f.server.judge(e.Received, c.limits()), e.Received)
 	return true
 }
 
-// judge notices when no canary has returned for too long.
+// judge decides on every API server whether it is seen.
 func (c *Canary) judge() {
+	now := c.opts.Clock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	latest := c.started
-	for _, at := range c.returned {
-		if at.After(latest) {
-			latest = at
+	c.deduce(now)
+	for _, s := range c.servers {
+		state := s.judge(now, c.limits())
+		if state == Silent && s.source != "" && now.Sub(c.heard[s.source]) < c.opts.BlindAfter {
+			state = Filtered
 		}
+		c.enter(s, state, now)
 	}
-	silent := c.opts.Clock().Sub(latest)
-	if silent < max(3*c.opts.Period, c.opts.BlindAfter) {
-		return
-	}
-	c.metrics.blind.Set(1)
-	if !c.blind || len(c.returned) == 0 {
-		c.opts.Logger.Warn("audit stream is silent: check the API server's audit-webhook flags, its audit policy, and that it reaches the sink",
-			"silent", silent.Round(time.Second))
-	}
-	c.blind = true
 }
 
-// Blind reports whether no audit event is coming through.
+func (c *Canary) limits() limits { return limits{blind: c.opts.BlindAfter, late: c.opts.LateAfter} }
+
+// deduce finds out what the source of an API server is called whose canaries have never returned: if there
+// is one such and one source that nobody else accounts for, they belong together.
+func (c *Canary) deduce(now time.Time) {
+	var nameless []*server
+	left := maps.Clone(c.heard)
+	maps.DeleteFunc(left, func(_ string, at time.Time) bool { return now.Sub(at) >= c.opts.BlindAfter })
+	for _, s := range c.servers {
+		if s.source == "" && s.listed {
+			nameless = append(nameless, s)
+		}
+		delete(left, s.source)
+	}
+	if len(nameless) != 1 || len(left) != 1 || nameless[0].judge(now, c.limits()) != Silent {
+		return
+	}
+	for source := range left {
+		nameless[0].source = source
+	}
+}
+
+// enter notes a server's state, and tells people of a new one.
+func (c *Canary) enter(s *server, state State, now time.Time) {
+	if state != s.state {
+		attrs := []any{"apiserver", s.address, "source", s.source, "before", string(s.state), "since", s.since}
+		s.state, s.since = state, now
+		switch advice := state.advice(); {
+		case advice != "":
+			c.opts.Logger.Warn("audit events of an API server are not seen", append(attrs, "state", string(state), "advice", advice)...)
+		case state == Live:
+			c.opts.Logger.Info("audit events of an API server are seen", attrs...)
+		}
+	}
+	if s.listed {
+		c.metrics.blindAt.WithLabelValues(s.address).Set(one(!state.Seen()))
+	}
+	c.metrics.blind.Set(one(c.blind()))
+}
+
+// Blind reports whether there is an API server whose audit events are not known to come through.
 func (c *Canary) Blind() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.blind
+	return c.blind()
 }
 
-// String says the state for people.
-func (c *Canary) String() string {
-	if c.Blind() {
-		return "audit stream: blind"
+func (c *Canary) blind() bool {
+	listed := 0
+	for _, s := range c.servers {
+		if !s.listed {
+			continue
+		}
+		if listed++; !s.state.Seen() {
+			return true
+		}
 	}
-	return fmt.Sprintf("audit stream: live, asked every %s", c.opts.Period)
+	return listed == 0
 }
 
-type metrics struct {
-	lag    prometheus.Histogram
-	last   *prometheus.GaugeVec
-	blind  prometheus.Gauge
-	failed prometheus.Counter
-	lost   prometheus.Counter
-}
-
-func newMetrics(reg prometheus.Registerer) metrics {
-	m := metrics{
-		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "portcullis_audit_canary_lag_seconds",
-			Help:    "Time from a canary request to its audit event at the sink.",
-			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14),
-		}),
-		last: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "portcullis_audit_canary_last_returned_timestamp_seconds",
-			Help: "When the latest canary came back, per audit source.",
-		}, []string{"source"}),
-		blind: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "portcullis_audit_blind",
-			Help: "1 while no canary comes back: audit is off, filtered, or does not reach the sink.",
-		}),
-		failed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "portcullis_audit_canary_request_failures_total",
-			Help: "Canary requests that the API server did not answer.",
-		}),
-		lost: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "portcullis_audit_canary_lost_total",
-			Help: "Canary requests whose audit event was given up.",
-		}),
+// Status returns what is known of each API server, by address.
+func (c *Canary) Status() []Status {
+	now := c.opts.Clock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]Status, 0, len(c.servers))
+	for _, s := range c.servers {
+		if s.listed {
+			out = append(out, c.status(s, now))
+		}
 	}
-	m.blind.Set(1)
-	reg.MustRegister(m.lag, m.last, m.blind, m.failed, m.lost)
-	return m
+	slices.SortFunc(out, func(a, b Status) int { return strings.Compare(a.Address, b.Address) })
+	return out
+}
+
+func (c *Canary) status(s *server, now time.Time) Status {
+	st := Status{Address: s.address, Source: s.source, State: s.state, Since: s.since}
+	if f := s.latest(); f != nil {
+		st.Returned, st.Lag = f.received, f.lag()
+	}
+	if k := c.clocks[s.source]; k != nil {
+		st.Clock = k.at(now)
+	}
+	return st
+}
+
+// Gaps returns the times between from and to of which an API server's audit events are not known
+// to have come through, in no particular order.
+func (c *Canary) Gaps(from, to time.Time) []Gap {
+	now := c.opts.Clock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []Gap
+	for _, s := range c.servers {
+		for _, g := range s.gaps(now, c.limits()) {
+			if g.From.Before(to) && g.To.After(from) {
+				out = append(out, g)
+			}
+		}
+	}
+	return out
 }

@@ -147,6 +147,8 @@ func (c cluster) checkAuthorization(ctx context.Context) {
 		{"portcullis", "list", "", "secrets", namespace, "", false},
 		{"portcullis", "create", "", "secrets", namespace, "", false},
 		{"portcullis", "get", "", "configmaps", namespace, "portcullis-canary", true},
+		{"portcullis", "list", "discovery.k8s.io", "endpointslices", "default", "", true},
+		{"portcullis", "watch", "discovery.k8s.io", "endpointslices", "default", "", false},
 		{"portcullis", "update", "admissionregistration.k8s.io", "validatingwebhookconfigurations", "", "portcullis", true},
 		{"portcullis", "update", "admissionregistration.k8s.io", "validatingwebhookconfigurations", "", "other", false},
 		{"portcullis", "delete", "", "pods", "shop", "web-0", false},

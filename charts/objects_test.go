@@ -70,7 +70,7 @@ func TestAgentHasNoMoreThanItNeeds(t *testing.T) {
 		ReadOnlyRootFilesystem:   ptr(true),
 		Capabilities: &corev1.Capabilities{
 			Drop: []corev1.Capability{"ALL"},
-			Add:  []corev1.Capability{"BPF", "PERFMON"},
+			Add:  []corev1.Capability{"BPF", "PERFMON", "KILL"},
 		},
 	}
 	if diff := cmp.Diff(want, only(t, pod.Containers).SecurityContext); diff != "" {
@@ -82,13 +82,36 @@ func TestAgentHasNoMoreThanItNeeds(t *testing.T) {
 	if *pod.AutomountServiceAccountToken {
 		t.Error("the agent mounts a token for the API server")
 	}
-	if pod.HostNetwork || pod.HostPID || pod.HostIPC || len(hostPaths(pod)) > 0 {
+	if pod.HostNetwork || pod.HostIPC || len(hostPaths(pod)) > 0 {
 		t.Error("the agent reaches into its node by other ways than the kernel's")
 	}
 	for _, mount := range only(t, pod.Containers).VolumeMounts {
 		if !mount.ReadOnly {
 			t.Errorf("%s is mounted writable", mount.MountPath)
 		}
+	}
+}
+
+// TestAgentThatEndsNothing: what only serves to end sessions is gone when nobody wants that.
+func TestAgentThatEndsNothing(t *testing.T) {
+	for values, want := range map[string]bool{"": true, "agent: {endSessions: false}": false} {
+		pod := agent(t, render(t, values))
+		add := only(t, pod.Containers).SecurityContext.Capabilities.Add
+		if pod.HostPID != want || slices.Contains(add, "KILL") != want || (pod.SecurityContext.AppArmorProfile != nil) != want {
+			t.Errorf("%q gives hostPID %v, capabilities %v, AppArmor %v", values, pod.HostPID, add, pod.SecurityContext.AppArmorProfile)
+		}
+	}
+}
+
+// TestAgentSpoolsOnDisk: only if asked, where nobody else is.
+func TestAgentSpoolsOnDisk(t *testing.T) {
+	pod := agent(t, render(t, "agent: {spoolOnDisk: true}"))
+	container := only(t, pod.Containers)
+	if !slices.Contains(container.Args, "--spool-dir=/var/spool/portcullis") || volume(t, pod, "spool").EmptyDir == nil || container.VolumeMounts[1].ReadOnly {
+		t.Errorf("arguments %q, mounts %+v", container.Args, container.VolumeMounts)
+	}
+	if args := only(t, agent(t, render(t, "")).Containers).Args; strings.Contains(strings.Join(args, " "), "spool") {
+		t.Errorf("without being asked: %q", args)
 	}
 }
 
@@ -195,7 +218,7 @@ func TestConfigurationIsUnderstood(t *testing.T) {
 		get[*corev1.Service](t, all, got.PKI.Service)
 		get[*admissionv1.ValidatingWebhookConfiguration](t, all, got.Webhook.ConfigurationName)
 		container := only(t, server(t, all).Containers)
-		for _, dir := range got.RuleDirectories {
+		for _, dir := range slices.Concat(got.RuleDirectories, got.ElasticRuleDirectories) {
 			if !mounted(container, dir) {
 				t.Errorf("nothing is mounted at %s", dir)
 			}
@@ -223,9 +246,10 @@ func TestDefaultsAgreeWithTheServer(t *testing.T) {
 	}
 	want := config.Default()
 	want.Namespace = namespace
-	want.Rules, want.RuleDirectories, want.PKI.ExtraNames = got.Rules, got.RuleDirectories, got.PKI.ExtraNames
-	if len(got.Rules)+len(got.RuleDirectories)+len(got.PKI.ExtraNames) > 0 {
-		t.Errorf("lists are not empty: %+v", got)
+	want.Rules, want.RuleDirectories, want.ElasticRuleDirectories = got.Rules, got.RuleDirectories, got.ElasticRuleDirectories
+	want.PKI.ExtraNames = got.PKI.ExtraNames
+	if len(got.Rules)+len(got.ElasticRuleDirectories)+len(got.PKI.ExtraNames) > 0 || len(got.RuleDirectories) != 1 {
+		t.Errorf("lists are not empty, but for the one directory of ruleFiles: %+v", got)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-server's defaults +chart's):\n%s", diff)
@@ -234,12 +258,66 @@ func TestDefaultsAgreeWithTheServer(t *testing.T) {
 
 func TestChangedConfigurationRestarts(t *testing.T) {
 	seen := map[string]string{}
-	for _, values := range []string{"", "config: {mode: enforce}", "ruleFiles: {a.yaml: one}", "ruleFiles: {a.yaml: two}"} {
-		sum := get[*appsv1.StatefulSet](t, render(t, values), "portcullis").Spec.Template.Annotations["checksum/config"]
+	for _, values := range []string{"", "config: {mode: enforce}", "ruleConfigMaps: [a]", "elasticRuleConfigMaps: [a]"} {
+		sum := checksum(t, values)
 		if other, ok := seen[sum]; ok {
 			t.Errorf("values %q and %q make the same pod template", values, other)
 		}
 		seen[sum] = values
+	}
+}
+
+// TestChangedRulesDoNotRestart: not even the first ones.
+func TestChangedRulesDoNotRestart(t *testing.T) {
+	want := get[*appsv1.StatefulSet](t, render(t, ""), "portcullis").Spec.Template
+	for _, values := range []string{"ruleFiles: {a.yaml: one}", "ruleFiles: {a.yaml: two, b.yaml: three}"} {
+		got := get[*appsv1.StatefulSet](t, render(t, values), "portcullis").Spec.Template
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s changes the pod:\n%s", values, diff)
+		}
+	}
+}
+
+func checksum(t *testing.T, values string) string {
+	t.Helper()
+	return get[*appsv1.StatefulSet](t, render(t, values), "portcullis").Spec.Template.Annotations["checksum/config"]
+}
+
+// TestRulesAreMountedWhereTheServerReads: as whole folders, since a file that is
+// mounted by subPath never changes.
+func TestRulesAreMountedWhereTheServerReads(t *testing.T) {
+	pod := server(t, render(t, "ruleConfigMaps: [mine]\nelasticRuleConfigMaps: [mine, theirs]\n"))
+	want := map[string]string{
+		"/etc/portcullis/rules.d/values":             "portcullis-rules",
+		"/etc/portcullis/rules.d/configmap-mine":     "mine",
+		"/etc/portcullis/elastic.d/configmap-mine":   "mine",
+		"/etc/portcullis/elastic.d/configmap-theirs": "theirs",
+	}
+	got := map[string]string{}
+	for _, m := range only(t, pod.Containers).VolumeMounts {
+		if _, ok := want[m.MountPath]; !ok {
+			continue
+		}
+		v := volume(t, pod, m.Name).ConfigMap
+		if m.SubPath != "" || !m.ReadOnly || v.Optional != nil || v.Items != nil {
+			t.Errorf("%s: mounted as %+v from %+v", m.MountPath, m, v)
+		}
+		got[m.MountPath] = v.Name
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("folders (-want +got):\n%s", diff)
+	}
+}
+
+// TestServerKnowsItsPod, to tell there what whoever runs it should see.
+func TestServerKnowsItsPod(t *testing.T) {
+	got := map[string]string{}
+	for _, e := range only(t, server(t, render(t, "")).Containers).Env {
+		got[e.Name] = e.ValueFrom.FieldRef.FieldPath
+	}
+	want := map[string]string{"POD_NAMESPACE": "metadata.namespace", "POD_NAME": "metadata.name", "POD_UID": "metadata.uid"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("environment (-want +got):\n%s", diff)
 	}
 }
 

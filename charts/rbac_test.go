@@ -20,6 +20,7 @@ func TestRights(t *testing.T) {
 			"authentication.k8s.io/tokenreviews: create",
 			"authorization.k8s.io/subjectaccessreviews: create",
 			"pods: get list watch",
+			"discovery.k8s.io/endpointslices: list",
 			"events.k8s.io/events: create patch",
 			"portcullis.dev/quarantines: create delete get list patch update watch",
 		},

@@ -159,11 +159,14 @@ config:
   mode: enforce
   rules: {some-rule: {mode: observe}}
   lateness: 45s
+  maxSpan: 5m
   audit: {canaryPeriod: 30s}
+  telemetryLog: {path: /var/lib/portcullis/telemetry.ndjson, maxMegabytes: 50, maxFiles: 3}
   pki: {extraNames: [203.0.113.7, audit.example.org]}
   notify: {stdout: false, http: {url: "https://siem.example.org/in"}}
 ruleFiles: {mine.yaml: "name: mine\nquery: \"{{ not a template }}\"\n"}
-ruleConfigMaps: [elastic]
+ruleConfigMaps: [team-rules]
+elasticRuleConfigMaps: [elastic]
 notifyHTTP: {bearerTokenSecret: {name: siem}, caConfigMap: {name: siem-ca, key: root.pem}}
 image: {digest: "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}
 imagePullSecrets: [registry]
@@ -186,6 +189,8 @@ agent:
   seccompProfile: {type: Unconfined}
   seLinuxOptions: {type: spc_t}
   maxUnavailable: 1
+  endSessions: false
+  spoolOnDisk: true
 crds: {keep: false}
 rbac: {aggregateToView: false}
 metrics: {serviceMonitor: {enabled: true, labels: {prometheus: main}}}

@@ -34,6 +34,7 @@ func TestMistakesAreRefused(t *testing.T) {
 		"image: {digest: abc}":                                  "/image/digest",
 		"image: {repository: 'portcullis:v1'}":                  "/image/repository",
 		"ruleFiles: {rules.txt: x}":                             "rules.txt",
+		"elasticRuleConfigMaps: [Bad]":                          "/elasticRuleConfigMaps/0",
 		"persistence: {size: lots}":                             "/persistence/size",
 		"server: {replicas: 0}":                                 "/server/replicas",
 		"server: {replicas: 3}":                                 "server.replicas: this version runs one replica",

@@ -14,11 +14,9 @@ import (
 	"github.com/portcullis-dev/portcullis/event"
 )
 
-// event.dataset of the events.
-const (
-	DatasetProcess = "portcullis.process"
-	DatasetFile    = "portcullis.file"
-)
+// ActionLimit is event.action of an event that says that a container exceeded
+// what an agent reports of one container: whoever floods may want to hide something.
+const ActionLimit = "telemetry-limit"
 
 const (
 	// maxEvent bounds one event. Agents make none above 64 KiB.
@@ -49,6 +47,7 @@ type origin struct {
 	node     string
 	session  string
 	received time.Time
+	clock    event.Clock
 }
 
 // convert makes an event of what an agent sent, or says why not. The result
@@ -58,7 +57,7 @@ func convert(in *telemetryv1.Event, from origin) (*event.Event, refusal) {
 		return nil, why
 	}
 	id := eventID(from, in.GetSequence())
-	at := in.GetTime().AsTime()
+	at := in.GetTime().AsTime().Add(-from.clock.Offset)
 	out := &event.Event{
 		ID:        id,
 		Request:   id,
@@ -66,18 +65,27 @@ func convert(in *telemetryv1.Event, from origin) (*event.Event, refusal) {
 		Time:      at,
 		StageTime: at,
 		Received:  from.received,
+		Clock:     from.clock,
 		Pod:       event.Pod{UID: in.GetContainer().GetPodUid(), Node: from.node, Confidence: event.Exact},
 		Container: &event.Container{ID: in.GetContainer().GetId()},
-		Process:   process(in.GetProcess()),
+		Process:   process(in.GetProcess(), from.clock.Offset),
 	}
 	switch what := in.GetWhat().(type) {
 	case *telemetryv1.Event_Exec:
-		out.Kind, out.Dataset = event.KindProcess, DatasetProcess
+		out.Kind, out.Dataset = event.KindProcess, event.DatasetProcess
 		out.Category, out.Type, out.Action = []string{"process"}, []string{"start"}, []string{"exec"}
 	case *telemetryv1.Event_Open:
-		out.Kind, out.Dataset = event.KindFile, DatasetFile
+		out.Kind, out.Dataset = event.KindFile, event.DatasetFile
 		out.Category, out.Type, out.Action = []string{"file"}, []string{"change"}, []string{"open"}
 		out.File = &event.File{Path: what.Open.GetPath(), ResolvedPath: what.Open.GetResolvedPath()}
+	case *telemetryv1.Event_Exit:
+		out.Kind, out.Dataset = event.KindProcess, event.DatasetProcess
+		out.Category, out.Type, out.Action = []string{"process"}, []string{"end"}, []string{"end"}
+		out.Process.Exit = &event.ProcessExit{Code: int(what.Exit.GetCode()), Signal: int(what.Exit.GetSignal())}
+	case *telemetryv1.Event_Limit:
+		out.Kind, out.Dataset = event.KindProcess, event.DatasetProcess
+		out.Category, out.Type, out.Action = []string{"process"}, []string{"info"}, []string{ActionLimit}
+		out.Limit = &event.Limit{Budget: limitBudget(what.Limit.GetBudget()), Suppressed: what.Limit.GetSuppressed()}
 	default: // of a newer agent
 		return nil, refusedUnknownKind
 	}
@@ -92,7 +100,7 @@ func check(in *telemetryv1.Event, from origin) refusal {
 		return refusedTooLarge
 	case in.GetTime().CheckValid() != nil || in.GetTime().GetSeconds() <= 0:
 		return refusedTime
-	case in.GetTime().AsTime().Sub(from.received) > maxAhead:
+	case in.GetTime().AsTime().Add(-from.clock.Offset).Sub(from.received) > maxAhead:
 		return refusedTime
 	case !validID(in.GetContainer().GetPodUid()) || !validID(in.GetContainer().GetId()):
 		return refusedNoContainer
@@ -126,17 +134,18 @@ func eventID(from origin, sequence uint64) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-func process(in *telemetryv1.Process) *event.Process {
+// process converts a process, whose times were read from a clock that is ahead by so much.
+func process(in *telemetryv1.Process, ahead time.Duration) *event.Process {
 	return &event.Process{
 		PID: in.GetPid(), PPID: in.GetPpid(), EntityID: in.GetEntityId(),
 		Name: in.GetName(), Executable: in.GetExecutable(),
 		Args: in.GetArgs(), ArgsTruncated: in.GetArgsTruncated(),
 		WorkingDirectory: in.GetWorkingDirectory(),
 		UID:              in.GetUid(), GID: in.GetGid(),
-		Start:       asTime(in.GetStart()),
+		Start:       asTime(in.GetStart(), ahead),
 		Interactive: in.GetInteractive(), TTY: in.GetTty(),
 		Parent:      parent(in.GetParent()),
-		EntryLeader: entryLeader(in.GetEntryLeader()),
+		EntryLeader: entryLeader(in.GetEntryLeader(), ahead),
 	}
 }
 
@@ -150,20 +159,44 @@ func parent(in *telemetryv1.Parent) *event.ProcessRef {
 	}
 }
 
-func entryLeader(in *telemetryv1.EntryLeader) *event.EntryLeader {
+func entryLeader(in *telemetryv1.EntryLeader, ahead time.Duration) *event.EntryLeader {
 	if in == nil {
 		return nil
 	}
 	return &event.EntryLeader{
-		PID: in.GetPid(), EntityID: in.GetEntityId(), Start: asTime(in.GetStart()),
+		PID: in.GetPid(), EntityID: in.GetEntityId(), Start: asTime(in.GetStart(), ahead),
 		MetaType: in.GetMetaType(), SameAsProcess: in.GetSameAsProcess(), Interactive: in.GetInteractive(),
+		Began: began(in.GetBegan()),
+	}
+}
+
+func began(in telemetryv1.Began) event.Began {
+	switch in {
+	case telemetryv1.Began_BEGAN_CONTAINER:
+		return event.BeganContainer
+	case telemetryv1.Began_BEGAN_SESSION:
+		return event.BeganSession
+	case telemetryv1.Began_BEGAN_SESSION_OR_PROBE:
+		return event.BeganSessionOrProbe
+	default: // unknown to the agent, or of a newer one
+		return event.BeganUnknown
+	}
+}
+
+// limitBudget is the budget's name, if it is one that agents have.
+func limitBudget(name string) string {
+	switch name {
+	case "entries", "opens", "execs", "exits":
+		return name
+	default:
+		return "other"
 	}
 }
 
 // asTime is the zero time where the agent could not tell.
-func asTime(t *timestamppb.Timestamp) time.Time {
+func asTime(t *timestamppb.Timestamp, ahead time.Duration) time.Time {
 	if t.CheckValid() != nil {
 		return time.Time{}
 	}
-	return t.AsTime()
+	return t.AsTime().Add(-ahead)
 }

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ func full() *telemetryv1.Event {
 		EntryLeader: &telemetryv1.EntryLeader{
 			Pid: 5, Start: timestamppb.New(happened.Add(-time.Hour)), EntityId: "e5", MetaType: "container",
 			SameAsProcess: true, Interactive: true,
+			Began: telemetryv1.Began_BEGAN_SESSION,
 		},
 	}
 	return e
@@ -46,11 +48,55 @@ func TestConvertExec(t *testing.T) {
 			ArgsTruncated: true, WorkingDirectory: "/tmp", UID: 1000, GID: 1001, Start: happened.Add(-time.Minute),
 			Interactive: true, TTY: 34816,
 			Parent:      &event.ProcessRef{PID: 6, EntityID: "e6", Name: "runc", Executable: "/bin/runc", Args: []string{"runc"}, Interactive: true},
-			EntryLeader: &event.EntryLeader{PID: 5, EntityID: "e5", Start: happened.Add(-time.Hour), MetaType: "container", SameAsProcess: true, Interactive: true},
+			EntryLeader: &event.EntryLeader{PID: 5, EntityID: "e5", Start: happened.Add(-time.Hour), MetaType: "container", SameAsProcess: true, Interactive: true, Began: event.BeganSession},
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("event (-want +got):\n%s", diff)
+	}
+}
+
+func TestConvertExit(t *testing.T) {
+	in := exec(3, "u-1")
+	in.What = &telemetryv1.Event_Exit{Exit: &telemetryv1.ProcessExit{Code: 137, Signal: 9}}
+	got, why := convert(in, here)
+	if why != refusedNone || got.Kind != event.KindProcess || !slices.Equal(got.Type, []string{"end"}) || !slices.Equal(got.Action, []string{"end"}) {
+		t.Fatalf("refused %q: %+v", why, got)
+	}
+	if diff := cmp.Diff(&event.ProcessExit{Code: 137, Signal: 9}, got.Process.Exit); diff != "" {
+		t.Errorf("the end (-want +got):\n%s", diff)
+	}
+}
+
+func TestConvertLimit(t *testing.T) {
+	for budget, want := range map[string]string{"execs": "execs", "entries": "entries", "opens": "opens", "exits": "exits", "\x1b[31m": "other"} {
+		in := exec(3, "u-1")
+		in.What = &telemetryv1.Event_Limit{Limit: &telemetryv1.LimitExceeded{Budget: budget, Suppressed: 5}}
+		got, why := convert(in, here)
+		if why != refusedNone || !slices.Equal(got.Action, []string{ActionLimit}) || got.Pod.UID != "u-1" {
+			t.Fatalf("refused %q: %+v", why, got)
+		}
+		if diff := cmp.Diff(&event.Limit{Budget: want, Suppressed: 5}, got.Limit); diff != "" {
+			t.Errorf("the limit (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestConvertCorrectsTheClock(t *testing.T) {
+	from := here
+	from.clock = event.Clock{Offset: time.Hour, Tolerance: time.Millisecond, Measured: true}
+	got, why := convert(full(), from)
+	if why != refusedNone || !got.Time.Equal(happened.Add(-time.Hour)) || !got.StageTime.Equal(got.Time) || got.Clock != from.clock {
+		t.Errorf("refused %q: %v, %+v", why, got.Time, got.Clock)
+	}
+	p := got.Process
+	if !p.Start.Equal(happened.Add(-time.Minute-time.Hour)) || !p.EntryLeader.Start.Equal(happened.Add(-2*time.Hour)) {
+		t.Errorf("the process started at %v, its entry leader at %v", p.Start, p.EntryLeader.Start)
+	}
+	in := exec(1, "u-1")
+	in.Time = timestamppb.New(here.received.Add(maxAhead + time.Minute))
+	if _, why := convert(in, from); why != refusedNone {
+		t.Errorf("the event of a clock that is known to be ahead was refused: %s", why)
 	}
 }
 

@@ -35,6 +35,19 @@
 // While the Pipeline is busy the stream waits, bounded in time: the agent notices
 // by gRPC's flow control and keeps events in its spool.
 //
+// # Clocks
+//
+// An agent stamps events by its node's clock. It answers the welcome, and a ping now and
+// then, with what that clock shows: package skew makes an offset and a tolerance of it, by
+// which events' times are corrected (event.Clock). The first answer comes before the
+// first event.
+//
+// # Commands
+//
+// [Server.EndSession] asks the agent on a node to end an exec session, on the
+// agent's own stream, and waits for the answer. Only the replica that has the
+// stream can ask. What an agent is asked for it checks itself: see package agent/session.
+//
 // # Streams end
 //
 // A stream ends by itself at a random age of about half an hour, so that tokens

@@ -227,7 +227,7 @@ func (c *client) hello(session string) {
 	c.t.Helper()
 	c.send(&telemetryv1.AgentMessage{Message: &telemetryv1.AgentMessage_Hello{Hello: &telemetryv1.Hello{
 		AgentVersion: "v0", SessionId: session, BootId: "b", SentAt: timestamppb.Now(),
-		Coverage: []*telemetryv1.Capability{{Name: "exec", Complete: true}, {Name: "token-open", Detail: "no fentry here"}},
+		Coverage: []*telemetryv1.Capability{{Name: "exec", Available: true, Complete: true}, {Name: "token-open", Detail: "no fentry here"}},
 	}}})
 }
 

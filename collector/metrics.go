@@ -25,6 +25,9 @@ type metrics struct {
 	missingBatches *prometheus.CounterVec
 	missingEvents  *prometheus.CounterVec
 	clockOffset    *prometheus.GaugeVec
+	clockTolerance *prometheus.GaugeVec
+	partial        *prometheus.GaugeVec
+	commands       *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) metrics {
@@ -62,8 +65,17 @@ func newMetrics(reg prometheus.Registerer) metrics {
 		missingEvents:  counters("missing_events_total", "Numbers of events that an agent skipped.", "node"),
 		clockOffset: auto.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "portcullis_collector_clock_offset_seconds",
-			Help: "The server's clock less the agent's when its last stream began. The greeting's way is part of it.",
+			Help: "How far the agent's clock is taken to be ahead of the server's: its events' times are corrected by it.",
 		}, []string{"node"}),
+		clockTolerance: auto.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "portcullis_collector_clock_tolerance_seconds",
+			Help: "How wrong that may be, either way.",
+		}, []string{"node"}),
+		partial: auto.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "portcullis_collector_partial_coverage",
+			Help: "Of how many things the node's agent sees or does only a part, or none: its log and the server's say which.",
+		}, []string{"node"}),
+		commands: counters("commands_total", "Commands to agents, by what became of them.", "outcome"),
 	}
 }
 
@@ -74,4 +86,6 @@ func (m metrics) forget(node string) {
 	m.missingBatches.DeletePartialMatch(label)
 	m.missingEvents.DeletePartialMatch(label)
 	m.clockOffset.DeletePartialMatch(label)
+	m.clockTolerance.DeletePartialMatch(label)
+	m.partial.DeletePartialMatch(label)
 }

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/time/rate"
 
 	telemetryv1 "github.com/portcullis-dev/portcullis/api/telemetry/v1"
+	"github.com/portcullis-dev/portcullis/skew"
 )
 
 const (
@@ -30,23 +31,30 @@ type session struct {
 	acked uint64
 	// lastEvent is the number of the last event that arrived.
 	lastEvent uint64
-	lost      [4]uint64
+	lost      [len(causes)]uint64
+	// clock is the agent's, as compared with ours.
+	clock skew.Estimate
 
 	// warnLoss and warnForeign keep one agent from filling the log.
 	warnLoss, warnForeign rate.Sometimes
 
 	// Guarded by sessions.mu:
-	supersede func() // ends the stream in charge; nil without one
-	streams   int
-	seen      time.Time
+	current *stream // in charge; nil without one
+	streams int
+	seen    time.Time
 }
 
 // causes are the labels of session.lost, in its order.
-var causes = [4]string{"ring_full", "spool_full", "rate_limited", "undecodable"}
+var causes = [...]string{
+	"ring_full", "spool_full", "undecodable", "limited_entries", "limited_opens", "limited_execs", "limited_exits", "skipped_runs",
+}
 
 // lostSince updates the counters and returns by how much each grew.
-func (s *session) lostSince(l *telemetryv1.Lost) (grew [4]uint64, lost bool) {
-	now := [4]uint64{l.GetRingFull(), l.GetSpoolFull(), l.GetRateLimited(), l.GetUndecodable()}
+func (s *session) lostSince(l *telemetryv1.Lost) (grew [len(causes)]uint64, lost bool) {
+	now := [len(causes)]uint64{
+		l.GetRingFull(), l.GetSpoolFull(), l.GetUndecodable(),
+		l.GetLimitedEntries(), l.GetLimitedOpens(), l.GetLimitedExecs(), l.GetLimitedExits(), l.GetSkippedRuns(),
+	}
 	for i, n := range now {
 		// Within a session they only grow: a lower number is of an older batch.
 		if n > s.lost[i] {
@@ -84,7 +92,7 @@ func newSessions(clock func() time.Time, forget func(node string)) *sessions {
 }
 
 // attach puts a stream in charge of a session and ends the one that was.
-func (t *sessions) attach(node, id string, supersede func()) *session {
+func (t *sessions) attach(node, id string, st *stream) *session {
 	now := t.clock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -98,10 +106,10 @@ func (t *sessions) attach(node, id string, supersede func()) *session {
 		}
 		t.byNode[node] = append(t.room(node), s)
 	}
-	if s.supersede != nil {
-		s.supersede()
+	if s.current != nil {
+		close(s.current.superseded)
 	}
-	s.supersede, s.seen = supersede, now
+	s.current, s.seen = st, now
 	s.streams++
 	return s
 }
@@ -132,14 +140,31 @@ func (t *sessions) room(node string) []*session {
 }
 
 // detach tells that a stream of the session has ended.
-func (t *sessions) detach(s *session) {
+func (t *sessions) detach(s *session, st *stream) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.streams--
 	s.seen = t.clock()
-	if s.streams == 0 {
-		s.supersede = nil
+	if s.current == st {
+		s.current = nil
 	}
+}
+
+// streamOf is the stream of a node's agent, the newest if one agent replaces
+// another; nil without any.
+func (t *sessions) streamOf(node string) *stream {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var newest *session
+	for _, s := range t.byNode[node] {
+		if s.current != nil && (newest == nil || s.seen.After(newest.seen)) {
+			newest = s
+		}
+	}
+	if newest == nil {
+		return nil
+	}
+	return newest.current
 }
 
 // sweep forgets sessions that ended long ago.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -51,7 +52,11 @@ func (svc *service) Stream(grpcStream agentStream) error {
 		return err
 	}
 	defer s.leave(agent.Node)
-	st := &stream{Server: s, agent: agent, grpc: grpcStream, stopping: svc.stopping, superseded: make(chan struct{})}
+	st := &stream{
+		Server: s, agent: agent, grpc: grpcStream, stopping: svc.stopping, superseded: make(chan struct{}),
+		commands: make(chan *telemetryv1.Command), over: make(chan struct{}),
+	}
+	st.asked.answers = make(map[string]chan<- *telemetryv1.CommandResult)
 	err = st.run()
 	s.metrics.ended.WithLabelValues(status.Code(err).String()).Inc()
 	return err
@@ -65,6 +70,14 @@ type stream struct {
 	session    *session
 	stopping   <-chan struct{}
 	superseded chan struct{} // closed when the session has a newer stream
+
+	ping     ping                      // of this stream's goroutine
+	commands chan *telemetryv1.Command // to send
+	over     chan struct{}             // closed when nothing is sent any more
+	asked    struct {
+		sync.Mutex
+		answers map[string]chan<- *telemetryv1.CommandResult // by the command's id
+	}
 }
 
 // incoming is what one Recv returned.
@@ -94,13 +107,14 @@ func (st *stream) receive() <-chan incoming {
 }
 
 func (st *stream) run() error {
+	defer close(st.over)
 	messages := st.receive()
 	hello, err := st.hello(messages)
 	if err != nil {
 		return err
 	}
-	st.session = st.sessions.attach(st.agent.Node, hello.GetSessionId(), func() { close(st.superseded) })
-	defer st.sessions.detach(st.session)
+	st.session = st.sessions.attach(st.agent.Node, hello.GetSessionId(), st)
+	defer st.sessions.detach(st.session, st)
 	if err := st.welcome(hello); err != nil {
 		return err
 	}
@@ -108,6 +122,8 @@ func (st *stream) run() error {
 	spread := st.opts.MaxStreamAge / 5
 	age := time.NewTimer(st.opts.MaxStreamAge - spread/2 + rand.N(spread+1)) //nolint:gosec // spreads load, guards nothing
 	defer age.Stop()
+	pings := time.NewTicker(pingEvery)
+	defer pings.Stop()
 	for {
 		select {
 		case in := <-messages:
@@ -115,6 +131,14 @@ func (st *stream) run() error {
 				return nil // the agent ended the stream in good order
 			}
 			if err := st.handle(in); err != nil {
+				return err
+			}
+		case command := <-st.commands:
+			if err := st.send(command); err != nil {
+				return err
+			}
+		case <-pings.C:
+			if err := st.askClock(); err != nil {
 				return err
 			}
 		case <-st.stopping:
@@ -156,24 +180,28 @@ func (st *stream) hello(messages <-chan incoming) (*telemetryv1.Hello, error) {
 }
 
 func (st *stream) welcome(hello *telemetryv1.Hello) error {
-	now := st.opts.Clock()
-	if sent := hello.GetSentAt(); sent.CheckValid() == nil && sent.GetSeconds() > 0 {
-		st.metrics.clockOffset.WithLabelValues(st.agent.Node).Set(now.Sub(sent.AsTime()).Seconds())
-	}
+	st.ping.sent = st.opts.Clock()
 	st.opts.Logger.Info("agent connected", "node", st.agent.Node, "session", hello.GetSessionId(),
 		"version", bounded(hello.GetAgentVersion()), "kernel", bounded(hello.GetKernelRelease()))
-	for i, c := range hello.GetCoverage() {
-		if i == maxCoverage {
-			break
-		}
-		if !c.GetComplete() {
-			st.opts.Logger.Warn("agent does not see everything", "node", st.agent.Node,
-				"capability", bounded(c.GetName()), "detail", bounded(c.GetDetail()))
-		}
-	}
+	st.noteCoverage(hello)
 	return st.grpc.Send(&telemetryv1.ServerMessage{Message: &telemetryv1.ServerMessage_Welcome{
-		Welcome: &telemetryv1.Welcome{ServerTime: timestamppb.New(now)},
+		Welcome: &telemetryv1.Welcome{ServerTime: timestamppb.New(st.ping.sent)},
 	}})
+}
+
+// noteCoverage tells what this agent cannot see or do.
+func (st *stream) noteCoverage(hello *telemetryv1.Hello) {
+	coverage := hello.GetCoverage()
+	partial := 0
+	for _, c := range coverage[:min(maxCoverage, len(coverage))] {
+		if c.GetComplete() && c.GetAvailable() {
+			continue
+		}
+		partial++
+		st.opts.Logger.Warn("agent's coverage is partial", "node", st.agent.Node,
+			"capability", bounded(c.GetName()), "available", c.GetAvailable(), "detail", bounded(c.GetDetail()))
+	}
+	st.metrics.partial.WithLabelValues(st.agent.Node).Set(float64(partial))
 }
 
 // bounded keeps what an agent says about itself from filling the log.
@@ -186,6 +214,12 @@ func (st *stream) handle(in incoming) error {
 	}
 	batch := in.message.GetBatch()
 	switch {
+	case in.message.GetPong() != nil:
+		st.answeredClock(in.message.GetPong())
+		return nil
+	case in.message.GetResult() != nil:
+		st.answered(in.message.GetResult())
+		return nil
 	case in.message.GetHello() != nil:
 		return status.Error(codes.InvalidArgument, "a second Hello")
 	case batch == nil:
@@ -248,15 +282,21 @@ func (st *stream) account(batch *telemetryv1.Batch) {
 		}
 	}
 	s.warnLoss.Do(func() {
-		st.opts.Logger.Warn("telemetry was lost", "node", s.node, "session", s.id,
-			"missingBatches", batches, "missingEvents", events,
-			causes[0], lost[0], causes[1], lost[1], causes[2], lost[2], causes[3], lost[3])
+		logger := st.opts.Logger.With("node", s.node, "session", s.id)
+		for i, n := range lost {
+			if n > 0 {
+				logger = logger.With(causes[i], n)
+			}
+		}
+		logger.Warn("telemetry was lost", "missingBatches", batches, "missingEvents", events)
 	})
 }
 
 // convert makes events of those that can be taken; the others are counted.
 func (st *stream) convert(in []*telemetryv1.Event, received time.Time) []*event.Event {
-	from := origin{node: st.agent.Node, session: st.session.id, received: received}
+	from := origin{
+		node: st.agent.Node, session: st.session.id, received: received, clock: clockAt(st.session.clock, received),
+	}
 	out := make([]*event.Event, 0, len(in))
 	for _, sent := range in {
 		e, why := convert(sent, from)

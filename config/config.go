@@ -38,9 +38,15 @@ type Config struct {
 	ShippedRules *bool `json:"shippedRules,omitempty"`
 	// RuleDirectories are folders of further rule files.
 	RuleDirectories []string `json:"ruleDirectories,omitempty"`
+	// ElasticRuleDirectories are folders of rules in the format of Elastic's
+	// public rules, as they are.
+	ElasticRuleDirectories []string `json:"elasticRuleDirectories,omitempty"`
 	// Lateness is how long after its time an event may arrive and still be
 	// joined. Event data older than the longest rule span plus this is let go.
 	Lateness metav1.Duration `json:"lateness"`
+	// MaxSpan is the longest time from the first to the last event of a sequence
+	// whose rule names no maxspan.
+	MaxSpan metav1.Duration `json:"maxSpan"`
 	// DataDirectory is where the server keeps files.
 	DataDirectory string `json:"dataDirectory"`
 	// Namespace is the one the server runs in.
@@ -48,11 +54,13 @@ type Config struct {
 
 	Audit     AuditConfig     `json:"audit"`
 	Collector CollectorConfig `json:"collector"`
-	Webhook   WebhookConfig   `json:"webhook"`
-	Metrics   ListenConfig    `json:"metrics"`
-	Health    ListenConfig    `json:"health"`
-	PKI       PKIConfig       `json:"pki"`
-	Notify    NotifyConfig    `json:"notify"`
+	// TelemetryLog is where telemetry is written to, for replays.
+	TelemetryLog TelemetryLogConfig `json:"telemetryLog"`
+	Webhook      WebhookConfig      `json:"webhook"`
+	Metrics      ListenConfig       `json:"metrics"`
+	Health       ListenConfig       `json:"health"`
+	PKI          PKIConfig          `json:"pki"`
+	Notify       NotifyConfig       `json:"notify"`
 }
 
 // RuleConfig overrides settings of one rule.
@@ -82,6 +90,16 @@ type CollectorConfig struct {
 	Listen string `json:"listen"`
 	// ServiceAccount is the agents' service account in Config.Namespace.
 	ServiceAccount string `json:"serviceAccount"`
+}
+
+// TelemetryLogConfig configures the log of what the agents report.
+type TelemetryLogConfig struct {
+	// Path is the file; empty means that none is written.
+	Path string `json:"path,omitempty"`
+	// MaxMegabytes is the size at which it is rotated, MaxFiles how many rotated
+	// files are kept.
+	MaxMegabytes int `json:"maxMegabytes"`
+	MaxFiles     int `json:"maxFiles"`
 }
 
 // WebhookConfig configures the admission endpoint.
@@ -126,6 +144,7 @@ func Default() Config {
 		Mode:          Observe,
 		ShippedRules:  &shipped,
 		Lateness:      metav1.Duration{Duration: 2 * time.Minute},
+		MaxSpan:       metav1.Duration{Duration: 10 * time.Minute},
 		DataDirectory: "/var/lib/portcullis",
 		Namespace:     "portcullis",
 		Audit: AuditConfig{
@@ -133,10 +152,11 @@ func Default() Config {
 			CanaryPeriod:    metav1.Duration{Duration: 10 * time.Second},
 			CanaryConfigMap: "portcullis-canary",
 		},
-		Collector: CollectorConfig{Listen: ":8444", ServiceAccount: "portcullis-agent"},
-		Webhook:   WebhookConfig{Listen: ":8443", ConfigurationName: "portcullis"},
-		Metrics:   ListenConfig{Listen: ":8080"},
-		Health:    ListenConfig{Listen: ":8081"},
+		Collector:    CollectorConfig{Listen: ":8444", ServiceAccount: "portcullis-agent"},
+		TelemetryLog: TelemetryLogConfig{MaxMegabytes: 100, MaxFiles: 5},
+		Webhook:      WebhookConfig{Listen: ":8443", ConfigurationName: "portcullis"},
+		Metrics:      ListenConfig{Listen: ":8080"},
+		Health:       ListenConfig{Listen: ":8081"},
 		//nolint:gosec // names of Secrets, not secrets
 		PKI: PKIConfig{
 			ServingSecret:  "portcullis-serving",
@@ -197,13 +217,20 @@ func (c *Config) validate() field.ErrorList {
 	for i, dir := range c.RuleDirectories {
 		errs = append(errs, absolute(field.NewPath("ruleDirectories").Index(i), dir)...)
 	}
+	for i, dir := range c.ElasticRuleDirectories {
+		errs = append(errs, absolute(field.NewPath("elasticRuleDirectories").Index(i), dir)...)
+	}
 	errs = append(errs, absolute(field.NewPath("dataDirectory"), c.DataDirectory)...)
 	if c.Lateness.Duration < time.Second || c.Lateness.Duration > time.Hour {
 		errs = append(errs, field.Invalid(field.NewPath("lateness"), c.Lateness.Duration.String(), "must be between 1s and 1h"))
 	}
+	if c.MaxSpan.Duration < time.Second || c.MaxSpan.Duration > 24*time.Hour {
+		errs = append(errs, field.Invalid(field.NewPath("maxSpan"), c.MaxSpan.Duration.String(), "must be between 1s and 24h"))
+	}
 	if c.Audit.CanaryPeriod.Duration < time.Second {
 		errs = append(errs, field.Invalid(field.NewPath("audit", "canaryPeriod"), c.Audit.CanaryPeriod.Duration.String(), "must be at least 1s"))
 	}
+	errs = append(errs, c.TelemetryLog.validate(field.NewPath("telemetryLog"))...)
 	errs = append(errs, c.validateAddresses()...)
 	errs = append(errs, c.validateNames()...)
 	return append(errs, c.Notify.HTTP.validate(field.NewPath("notify", "http"))...)
@@ -271,6 +298,19 @@ func (n NotifyHTTPConfig) validate(path *field.Path) field.ErrorList {
 		return field.ErrorList{field.Invalid(path.Child("url"), n.URL, "must be https where a bearer token is sent")}
 	}
 	return nil
+}
+
+func (t TelemetryLogConfig) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if t.Path != "" {
+		errs = append(errs, absolute(path.Child("path"), t.Path)...)
+	}
+	for name, n := range map[string]int{"maxMegabytes": t.MaxMegabytes, "maxFiles": t.MaxFiles} {
+		if n < 1 {
+			errs = append(errs, field.Invalid(path.Child(name), n, "must be at least 1"))
+		}
+	}
+	return errs
 }
 
 func absolute(path *field.Path, dir string) field.ErrorList {

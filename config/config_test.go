@@ -38,7 +38,7 @@ func TestMistakes(t *testing.T) {
 	}{
 		"unknown key":   {"mood: enforce", []string{"mood"}},
 		"not YAML":      {"mode: [", []string{"decode configuration"}},
-		"every one":     {"mode: deny\nlateness: 5h\ndataDirectory: data\nwebhook: {listen: nowhere}", []string{"mode:", "lateness:", "dataDirectory:", "webhook.listen:"}},
+		"every one":     {"mode: deny\nlateness: 5h\nmaxSpan: 0s\ndataDirectory: data\nwebhook: {listen: nowhere}", []string{"mode:", "lateness:", "maxSpan:", "dataDirectory:", "webhook.listen:"}},
 		"rule mode":     {"rules: {x: {mode: loud}}", []string{"rules[x].mode", `"observe"`}},
 		"extra name":    {"pki: {extraNames: ['not a name']}", []string{"pki.extraNames[0]"}},
 		"token on http": {"notify: {http: {url: 'http://siem', bearerTokenFile: /t}}", []string{"notify.http.url", "https"}},
@@ -46,7 +46,10 @@ func TestMistakes(t *testing.T) {
 		"token no url":  {"notify: {http: {bearerTokenFile: /t}}", []string{"notify.http.url"}},
 		"canary":        {"audit: {canaryPeriod: 1ms}", []string{"audit.canaryPeriod"}},
 		"rule dir":      {"ruleDirectories: [rules]", []string{"ruleDirectories[0]"}},
+		"elastic dir":   {"elasticRuleDirectories: [/ok, rules]", []string{"elasticRuleDirectories[1]"}},
 		"name":          {"namespace: 'Bad Name'", []string{"namespace:"}},
+		"telemetry log": {"telemetryLog: {path: log, maxMegabytes: 0, maxFiles: -1}",
+			[]string{"telemetryLog.path", "telemetryLog.maxMegabytes", "telemetryLog.maxFiles"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse([]byte(tc.text))

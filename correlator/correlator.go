@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/portcullis-dev/portcullis/bus"
@@ -20,10 +21,15 @@ const stopTime = 7 * time.Second
 type Correlator struct {
 	options Options
 	metrics *metrics
-	matcher *matcher
-	// join is used under mutex: by the bus' consumer and by the ticker.
+	guard   *guard
+	// matcher is exchanged with the rules. It is never ahead of the join.
+	matcher atomic.Pointer[matcher]
+	// join is used under mutex: by the bus' consumer, by the ticker and when the
+	// rules are exchanged.
 	mutex sync.Mutex
 	join  *join
+	// exchange is held while the rules are exchanged.
+	exchange sync.Mutex
 }
 
 // New returns a Correlator for the rules. It concludes nothing before Run.
@@ -40,14 +46,16 @@ func New(o Options) (*Correlator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("correlator: %w", err)
 	}
-	return &Correlator{options: o, metrics: m, matcher: newMatcher(o, m), join: j}, nil
+	c := &Correlator{options: o, metrics: m, guard: newGuard(o, m), join: j}
+	c.matcher.Store(newMatcher(o, c.guard, m))
+	return c, nil
 }
 
 // Ingest matches events against every rule and publishes what some rule wants.
 // Nil means that the bus has it: the events may be acknowledged. After an error
 // the caller should deliver all of them again; duplicates do no harm.
 func (c *Correlator) Ingest(ctx context.Context, events []*event.Event) error {
-	candidates := c.matcher.match(events)
+	candidates := c.matcher.Load().match(events)
 	if len(candidates) == 0 {
 		return nil
 	}
@@ -61,7 +69,7 @@ func (c *Correlator) Ingest(ctx context.Context, events []*event.Event) error {
 // Match returns the candidates that Ingest would publish for one event, without
 // publishing or counting them.
 func (c *Correlator) Match(e *event.Event) []bus.Candidate {
-	return c.matcher.matchOne(e, nil)
+	return c.matcher.Load().matchOne(e, nil)
 }
 
 // Run consumes the bus and concludes detections until the context ends or the

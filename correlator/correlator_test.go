@@ -355,7 +355,7 @@ func TestMemoryIsSharedFairly(t *testing.T) {
 	quiet := strings.Replace(anyPair, "where true", `where process.name == "ls"`, 1)
 	for name, limit := range map[string]func(*Options){
 		"hits":  func(o *Options) { o.MaxHits = 100 },
-		"bytes": func(o *Options) { o.MaxBytes = 100 << 10 },
+		"bytes": func(o *Options) { o.MaxBytes = 40 << 10 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,6 +1,8 @@
 package correlator
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"time"
@@ -16,7 +18,8 @@ func cart() event.Pod {
 
 // identify gives an event the IDs that a source would.
 func identify(e *event.Event, parts ...any) *event.Event {
-	e.ID = fmt.Sprintf("%x", fmt.Sprint(parts...))
+	sum := sha256.Sum256([]byte(fmt.Sprint(parts...)))
+	e.ID = hex.EncodeToString(sum[:16])
 	if e.Request == "" {
 		e.Request = e.ID
 	}

@@ -48,6 +48,15 @@ func (g *guard) panicked(rule string, problem any) {
 	g.logger.Error("rule panicked on an event, the event counts as no hit of it", "rule", rule, "panic", fmt.Sprint(problem))
 }
 
+// allRules stands for a rule's name where it is not known whose fault it is.
+const allRules = "*"
+
+// panickedTogether notes that something panicked that rules share.
+func (g *guard) panickedTogether(problem any) {
+	g.metrics.failures.WithLabelValues(allRules, "panic").Inc()
+	g.logger.Error("rules panicked together on an event, each is evaluated alone for it", "panic", fmt.Sprint(problem))
+}
+
 // delivery notes how long a delivery of events took.
 func (g *guard) delivery(events int, spent time.Duration) {
 	if spent > slowDelivery+time.Duration(events)*slowEvent {
@@ -84,6 +93,18 @@ func (g *guard) spent(rule string, d time.Duration) {
 	g.until[rule] = g.clock().Add(suspension)
 	g.logger.Error("rule is too slow and is suspended, its detections are missing meanwhile",
 		"rule", rule, "event", d, "for", suspension)
+}
+
+// forget lifts what a rule was charged with: it is another one now.
+func (g *guard) forget(rule string) {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	delete(g.strikes, rule)
+	if _, ok := g.until[rule]; ok {
+		delete(g.until, rule)
+		g.suspended.Add(-1)
+		g.metrics.suspended.Dec()
+	}
 }
 
 // isSuspended reports whether a rule is to be left out.

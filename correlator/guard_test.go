@@ -1,28 +1,64 @@
 package correlator
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/portcullis-dev/portcullis/bus"
 	"github.com/portcullis-dev/portcullis/correlator/field"
+	"github.com/portcullis-dev/portcullis/event"
+	"github.com/portcullis-dev/portcullis/rule"
 )
 
+// An exception that is not there is the bug of one rule: it fails for the event,
+// and no other does.
 func TestPanickingRuleDoesNotStopTheOthers(t *testing.T) {
 	t.Parallel()
 	schema := field.New()
+	set := ruleSet(t, schema, ruleText("a-broken", "process where process.name == \"bash\"", "")+ruleText("whole", "process where process.name == \"bash\"", ""))
+	broken := *set.Get("a-broken")
+	broken.Exceptions = []rule.Exception{{Name: "no condition"}}
+	h := newHarness(t, schema, set, nil)
+	for _, x := range h.matcher.Load().terms {
+		if x.rule.Name == broken.Name {
+			x.rule = &broken
+		}
+	}
+	h.feed(t, shellIn(cart(), 0, "bash"))
+	if got := h.recorder.names(); len(got) != 1 || got[0] != "whole" {
+		t.Errorf("concluded %v", got)
+	}
+	if n := testutil.ToFloat64(h.metrics.failures.WithLabelValues(broken.Name, "panic")); n != 1 {
+		t.Errorf("%v panics are counted, want 1", n)
+	}
+}
+
+// What the rules share may panic as well. Then each is evaluated alone, and the
+// one whose stage it is fails alone.
+func TestPanicInWhatRulesShare(t *testing.T) {
+	t.Parallel()
+	schema := field.New()
 	h := newHarness(t, schema, shipped(t, schema), nil)
-	// A stage that is not there is the bug of this rule.
-	broken := &term{rule: h.options.Rules.Get(commonRule)}
-	terms := h.matcher.byCategory["process"]
-	h.matcher.byCategory["process"] = append([]*term{broken}, append(terms, broken)...)
+	m := h.matcher.Load()
+	m.scratch.New = func() any { return &scratch{record: schema.NewRecord()} } // It has no memo.
+	for _, x := range m.terms {
+		if x.rule.Name == commonRule {
+			x.stage = nil
+		}
+	}
 	h.feed(t, shellIn(cart(), 0, "bash"))
 	if got := h.recorder.names(); len(got) != 1 || got[0] != shellRule {
 		t.Errorf("concluded %v", got)
 	}
 	if n := testutil.ToFloat64(h.metrics.failures.WithLabelValues(commonRule, "panic")); n != 2 {
-		t.Errorf("%v panics are counted, want 2", n)
+		t.Errorf("%v panics are counted, want one for each of its two terms", n)
+	}
+	if n := testutil.ToFloat64(h.metrics.failures.WithLabelValues(allRules, "panic")); n != 1 {
+		t.Errorf("%v panics of what they share are counted, want 1", n)
 	}
 }
 
@@ -30,7 +66,7 @@ func TestSlowRuleIsSuspendedForAWhile(t *testing.T) {
 	t.Parallel()
 	schema := field.New()
 	h := newHarness(t, schema, shipped(t, schema), nil)
-	g := h.matcher.guard
+	g := h.guard
 	if g.timing() {
 		t.Fatal("rules are timed without a reason")
 	}
@@ -69,36 +105,54 @@ func TestTimedEventsEnd(t *testing.T) {
 	t.Parallel()
 	schema := field.New()
 	h := newHarness(t, schema, shipped(t, schema), nil)
-	h.matcher.guard.delivery(1, time.Second)
+	h.guard.delivery(1, time.Second)
 	for range timedEvents {
-		h.matcher.matchOne(opened(cart(), 0, "/etc/passwd"), nil)
+		h.matcher.Load().matchOne(opened(cart(), 0, "/etc/passwd"), nil)
 	}
-	if h.matcher.guard.timing() {
+	if h.guard.timing() {
 		t.Error("timing must end by itself")
 	}
 }
 
-func TestTermsForSeveralCategories(t *testing.T) {
+// Evaluated together or each alone, rules want the same.
+func TestTimedRulesWantTheSame(t *testing.T) {
 	t.Parallel()
 	schema := field.New()
-	h := newHarness(t, schema, shipped(t, schema), nil)
-	single := h.matcher.termsFor([]string{"process"})
-	two := h.matcher.termsFor([]string{"process", "file", "unheard-of"})
-	seen := map[*term]bool{}
-	for _, x := range two {
-		if seen[x] {
-			t.Errorf("a term of %s is there twice", x.rule.Name)
+	h := newHarness(t, schema, replayRules(t, schema), nil)
+	events := randomEvents(rand.New(rand.NewPCG(1, 1)), 200)
+	several := *events[0]
+	several.Category = []string{"process", "file", "unheard-of"}
+	events = append(events, &several)
+	m := h.matcher.Load()
+	wanted := 0
+	for _, e := range events {
+		h.guard.timed.Store(0)
+		together := m.matchOne(e, nil)
+		h.guard.timed.Store(1)
+		alone := m.matchOne(e, nil)
+		if diff := cmp.Diff(alone, together); diff != "" {
+			t.Fatalf("alone (-), together (+)\n%s", diff)
 		}
-		seen[x] = true
+		wanted += len(together)
 	}
-	if len(two) <= len(single) {
-		t.Errorf("%d terms for two categories, %d for one", len(two), len(single))
+	if wanted < 200 {
+		t.Errorf("only %d candidates: the test tests little", wanted)
 	}
-	if n := len(h.matcher.termsFor(nil)); n == 0 || n >= len(single) {
-		t.Errorf("%d terms for an event without a category", n)
+}
+
+// Nearly all events are wanted by no rule.
+func TestUnwantedEventsCostNoMemory(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector sync.Pool forgets at random")
 	}
-	// An event of an unheard-of category is still one for `any where`.
-	if got, want := len(h.matcher.termsFor([]string{"network"})), len(h.matcher.uncategorised); got != want {
-		t.Errorf("%d terms, want %d", got, want)
+	schema := field.New()
+	h := newHarness(t, schema, shipped(t, schema), nil)
+	m := h.matcher.Load()
+	for name, e := range unwanted() {
+		var candidates []bus.Candidate
+		batch := []*event.Event{e}
+		if n := testing.AllocsPerRun(100, func() { candidates = m.match(batch) }); n != 0 || len(candidates) > 0 {
+			t.Errorf("%s: %v allocations and %d candidates", name, n, len(candidates))
+		}
 	}
 }

@@ -143,7 +143,7 @@ func newHarness(tb testing.TB, schema *field.Schema, set *rule.Set, change func(
 
 func (h *harness) feed(tb testing.TB, events ...*event.Event) {
 	tb.Helper()
-	for _, c := range h.matcher.match(events) {
+	for _, c := range h.matcher.Load().match(events) {
 		if err := h.consume(tb.Context(), c); err != nil {
 			tb.Fatal(err)
 		}

@@ -24,6 +24,8 @@ type join struct {
 	// advanced is the watermark that the engines know.
 	advanced time.Time
 	known    *memory
+	// store has the events of what the engines keep.
+	store *store
 	// hits and bytes are what all engines keep.
 	hits  int
 	bytes int64
@@ -31,9 +33,11 @@ type join struct {
 
 // joined is a rule and, if it is a sequence, its engine.
 type joined struct {
-	rule   *rule.Rule
-	mode   rule.Mode
-	engine *sequence.Engine
+	rule *rule.Rule
+	mode rule.Mode
+	// version is that of the candidates that are the rule's.
+	version uint64
+	engine  *sequence.Engine
 	// counted is the part of the engine's statistics that the metrics have.
 	counted sequence.Stats
 	// hits and bytes are its part of the join's.
@@ -44,20 +48,33 @@ type joined struct {
 func newJoin(o Options, m *metrics) (*join, error) {
 	j := &join{
 		options: o, metrics: m, rules: map[string]*joined{},
-		watermark: newWatermark(o.Lateness), known: newMemory(o.Remembered),
+		watermark: newWatermark(o.Lateness), known: newMemory(o.Remembered), store: newStore(),
 	}
 	for _, r := range o.Rules.All() {
-		entry := &joined{rule: r, mode: o.mode(r)}
-		if r.Program.IsSequence() {
-			engine, err := sequence.New(specOf(r, o.MaxSpan), o.Limits)
-			if err != nil {
-				return nil, fmt.Errorf("rule %s: %w", r.Name, err)
-			}
-			entry.engine = engine
+		entry, err := j.newJoined(r, o)
+		if err != nil {
+			return nil, err
 		}
 		j.rules[r.Name] = entry
 	}
 	return j, nil
+}
+
+// newJoined is a rule without state.
+func (j *join) newJoined(r *rule.Rule, o Options) (*joined, error) {
+	entry := &joined{rule: r, mode: o.mode(r), version: versionOf(r, o.MaxSpan)}
+	if !r.Program.IsSequence() {
+		return entry, nil
+	}
+	limits := o.Limits
+	limits.Forgotten = j.store.release
+	engine, err := sequence.New(specOf(r, o.MaxSpan), limits)
+	if err != nil {
+		return nil, fmt.Errorf("rule %s: %w", r.Name, err)
+	}
+	engine.Advance(j.advanced)
+	entry.engine = engine
+	return entry, nil
 }
 
 func specOf(r *rule.Rule, defaultSpan time.Duration) sequence.Spec {
@@ -74,8 +91,12 @@ func specOf(r *rule.Rule, defaultSpan time.Duration) sequence.Spec {
 // take takes a candidate and returns what it concludes.
 func (j *join) take(c bus.Candidate, now time.Time) []*event.Detection {
 	r := j.rules[c.Rule]
-	if r == nil {
+	switch {
+	case r == nil:
 		j.metrics.drop(dropUnknownRule, 1)
+		return nil
+	case c.Version != r.version:
+		j.metrics.drop(dropOldRule, 1)
 		return nil
 	}
 	stageTime := c.Event.StageTime
@@ -103,9 +124,10 @@ func (j *join) step(r *joined, c bus.Candidate, now time.Time) (detections []*ev
 	if r.engine == nil {
 		return j.conclude(r, "", []*event.Event{c.Event}, now)
 	}
+	k, tie := j.store.keep(c.Event), tieOf(c.Event)
 	matches := r.engine.Step(sequence.Hit{
-		Stage: c.Stage, Key: c.Key, Time: c.Event.Time, ID: c.Event.ID, Request: c.Event.Request,
-		Payload: c.Event, Size: sizeOf(c.Event),
+		Stage: c.Stage, Key: c.Key, Time: c.Event.Time, ID: c.Event.ID, Request: tie,
+		Payload: k, Size: k.size() + len(c.Key) + len(tie),
 	})
 	detections = j.changes(r, matches, now)
 	j.budget(r)
@@ -120,13 +142,24 @@ func (j *join) restart(r *joined, problem any) {
 	if r.engine == nil {
 		return
 	}
-	engine, err := sequence.New(specOf(r.rule, j.options.MaxSpan), j.options.Limits)
+	j.clear(r)
+	empty, err := j.newJoined(r.rule, j.options)
 	if err != nil { // It was right when the rule was loaded.
 		panic(err)
 	}
-	engine.Advance(j.advanced)
-	r.engine, r.counted = engine, sequence.Stats{}
+	r.engine, r.counted = empty.engine, sequence.Stats{}
 	j.budget(r)
+}
+
+// clear makes an engine give up what it keeps.
+func (j *join) clear(r *joined) {
+	defer func() {
+		if problem := recover(); problem != nil {
+			// What it keeps of the store is in nobody's hands any more.
+			j.options.Logger.Error("rule panicked again, some memory of its events is lost", "rule", r.rule.Name, "panic", fmt.Sprint(problem))
+		}
+	}()
+	r.engine.Clear()
 }
 
 // budget notes what a rule's engine keeps, and makes room if all together keep
@@ -134,19 +167,22 @@ func (j *join) restart(r *joined, problem any) {
 // does not cost a quiet one its state.
 func (j *join) budget(r *joined) {
 	j.held(r)
-	if j.hits <= j.options.MaxHits && j.bytes <= j.options.MaxBytes {
+	if j.hits <= j.options.MaxHits && j.memory() <= j.options.MaxBytes {
 		return
 	}
 	// Some more than necessary, so that not every hit has to look for room.
 	hits, bytes := j.options.MaxHits-j.options.MaxHits/100, j.options.MaxBytes-j.options.MaxBytes/100
-	for j.hits > hits || j.bytes > bytes {
-		largest := j.largest(j.bytes > bytes)
+	for j.hits > hits || j.memory() > bytes {
+		largest := j.largest(j.memory() > bytes)
 		if largest == nil || !largest.engine.Shed() {
 			return
 		}
 		j.held(largest)
 	}
 }
+
+// memory is about how much memory the open sequences take.
+func (j *join) memory() int64 { return j.bytes + j.store.bytes }
 
 // held brings the totals up to date with one rule's engine.
 func (j *join) held(r *joined) {
@@ -188,7 +224,19 @@ func (j *join) advance(now time.Time) []*event.Detection {
 	}
 	j.metrics.partials.Set(float64(partials))
 	j.metrics.hits.Set(float64(j.hits))
-	j.metrics.bytes.Set(float64(j.bytes))
+	j.metrics.bytes.Set(float64(j.memory()))
+	return detections
+}
+
+// finish decides everything, as if nothing more would ever come.
+func (j *join) finish() []*event.Detection {
+	j.advanced = sequence.End()
+	var detections []*event.Detection
+	for _, r := range j.rules {
+		if r.engine != nil {
+			detections = append(detections, j.advanceRule(r, j.advanced)...)
+		}
+	}
 	return detections
 }
 
@@ -231,7 +279,7 @@ func (j *join) changes(r *joined, matches []sequence.Match, now time.Time) []*ev
 		}
 		events := make([]*event.Event, len(m.Hits))
 		for i, h := range m.Hits {
-			events[i] = h.Payload.(*event.Event) // step puts nothing else in
+			events[i] = j.store.event(h.Payload.(*kept), h.Request) // step puts nothing else in
 		}
 		detections = append(detections, j.conclude(r, m.Key, events, now)...)
 	}

@@ -16,22 +16,23 @@ import (
 // maxIdentities bounds as how many pods an ambiguous pod joins.
 const maxIdentities = 16
 
-// matcher is the stateless half: rules as flat lists of terms to evaluate.
+// matcher is the stateless half: the terms of all rules, linked so that an event
+// is held against them together.
 type matcher struct {
 	metrics *metrics
 	guard   *guard
-	// byCategory has the terms for events of a category, those that take any
-	// event included; uncategorised has the latter alone.
-	byCategory    map[string][]*term
-	uncategorised []*term
+	// terms are those of all rules, rule by rule; set has their stages by the same indices.
+	terms []*term
+	set   *program.Set
 	// scratch are *scratch, so that matching allocates for candidates only.
 	scratch sync.Pool
 }
 
 // term is one distinct stage of a rule.
 type term struct {
-	rule  *rule.Rule
-	stage *program.Stage
+	rule    *rule.Rule
+	version uint64
+	stage   *program.Stage
 	// indices are the places of the stage in the sequence, last first: that is
 	// the order in which the engine takes the hits of one event cheaply.
 	indices []int
@@ -43,47 +44,59 @@ type term struct {
 
 type scratch struct {
 	record *field.Record
-	keys   []string
+	memo   *program.Memo
+	// in question are the indices of the terms that an event may match, matched
+	// of those that it does.
+	question, matched []int32
+	// alone: terms are evaluated one by one, without what they share.
+	alone bool
+	// timed: besides, each is timed.
+	timed bool
+	keys  []string
 }
 
-func newMatcher(o Options, m *metrics) *matcher {
-	x := &matcher{metrics: m, guard: newGuard(o, m), byCategory: map[string][]*term{}}
-	x.scratch.New = func() any { return &scratch{record: o.Schema.NewRecord()} }
-	all := make([]*term, 0, o.Rules.Len()*2)
+func newMatcher(o Options, g *guard, m *metrics) *matcher {
+	x := &matcher{metrics: m, guard: g, terms: make([]*term, 0, 2*o.Rules.Len())}
 	for _, r := range o.Rules.All() {
-		all = append(all, termsOf(r)...)
+		x.terms = append(x.terms, termsOf(r, versionOf(r, o.MaxSpan))...)
 	}
-	for _, t := range all {
-		if t.stage.Any() {
-			x.uncategorised = append(x.uncategorised, t)
-		} else {
-			x.byCategory[t.stage.Category()] = nil
-		}
+	stages := make([]*program.Stage, len(x.terms))
+	for i, t := range x.terms {
+		stages[i] = t.stage
 	}
-	for category := range x.byCategory {
-		for _, t := range all {
-			if t.stage.Any() || t.stage.Category() == category {
-				x.byCategory[category] = append(x.byCategory[category], t)
-			}
-		}
-	}
+	x.set = program.NewSet(stages, linking(o.Schema))
+	x.scratch.New = func() any { return &scratch{record: o.Schema.NewRecord(), memo: x.set.NewMemo()} }
 	return x
 }
 
+// linking sorts events by the fields that nearly every rule asks for. Fields
+// that are made on demand cost a search at best, and the parsing of a request's
+// object at worst: they are read last.
+func linking(schema *field.Schema) program.SetOptions {
+	fixed := len(schema.Fields())
+	o := program.SetOptions{Costly: func(slot int) bool { return slot >= fixed }}
+	for _, name := range []string{"event.category", "event.type", "event.action", "event.dataset", "data_stream.dataset", "host.os.type"} {
+		if f, ok := schema.Lookup(name); ok {
+			o.Buckets = append(o.Buckets, f.Slot)
+		}
+	}
+	return o
+}
+
 // termsOf returns the distinct stages of a rule, last first, until at the end.
-func termsOf(r *rule.Rule) []*term {
+func termsOf(r *rule.Rule, version uint64) []*term {
 	var terms []*term
 	stages := r.Program.Stages()
 	for i := len(stages) - 1; i >= 0; i-- {
 		same := slices.IndexFunc(terms, func(t *term) bool { return t.stage == stages[i] })
 		if same < 0 {
 			same = len(terms)
-			terms = append(terms, &term{rule: r, stage: stages[i], single: !r.Program.IsSequence(), positive: !stages[i].Negated()})
+			terms = append(terms, &term{rule: r, version: version, stage: stages[i], single: !r.Program.IsSequence(), positive: !stages[i].Negated()})
 		}
 		terms[same].indices = append(terms[same].indices, i)
 	}
 	if until := r.Program.Until(); until != nil {
-		terms = append(terms, &term{rule: r, stage: until, indices: []int{sequence.Until}})
+		terms = append(terms, &term{rule: r, version: version, stage: until, indices: []int{sequence.Until}})
 	}
 	return terms
 }
@@ -92,99 +105,126 @@ func termsOf(r *rule.Rule) []*term {
 func (x *matcher) match(events []*event.Event) []bus.Candidate {
 	start := time.Now()
 	var candidates []bus.Candidate
+	var count [kinds]int
 	for _, e := range events {
-		x.metrics.events.WithLabelValues(e.Kind.String()).Inc()
+		count[kindIndex(e.Kind)]++
 		candidates = x.matchOne(e, candidates)
 	}
 	spent := time.Since(start)
-	x.metrics.matching.Observe(spent.Seconds())
+	x.metrics.matched(count, spent)
 	x.guard.delivery(len(events), spent)
 	return candidates
 }
 
-// matchOne appends the candidates of one event.
+// matchOne appends the candidates of one event, in the order of the terms.
 func (x *matcher) matchOne(e *event.Event, candidates []bus.Candidate) []bus.Candidate {
 	s := x.scratch.Get().(*scratch) // the pool makes nothing else
 	defer x.scratch.Put(s)
 	s.record.Reset(e)
-	terms := x.termsFor(e.Category)
-	timed := x.guard.timing()
-	for next := 0; next < len(terms); {
-		next, candidates = x.evaluate(s, terms, next, timed, candidates)
+	s.timed = x.guard.timing()
+	s.matched = s.matched[:0]
+	x.gather(s)
+	for next := 0; next < len(s.question); {
+		next = x.evaluate(s, next)
+	}
+	if len(s.matched) > 0 {
+		slices.Sort(s.matched)
+		for next := 0; next < len(s.matched); {
+			next, candidates = x.hits(s, next, candidates)
+		}
 	}
 	x.metrics.drop(dropUnread, s.record.Unread())
 	return candidates
 }
 
-// termsFor returns the terms that can match an event of these categories. The
-// usual event has one category, or none.
-func (x *matcher) termsFor(categories []string) []*term {
-	var terms []*term
-	for _, c := range categories {
-		more := x.byCategory[c]
-		switch {
-		case terms == nil:
-			terms = more
-		case more != nil:
-			terms = union(terms, more)
-		}
-	}
-	if terms == nil {
-		return x.uncategorised
-	}
-	return terms
-}
-
-// union merges two lists of terms without repeating any.
-func union(a, b []*term) []*term {
-	merged := slices.Clone(a)
-	for _, t := range b {
-		if !slices.Contains(a, t) {
-			merged = append(merged, t)
-		}
-	}
-	return merged
-}
-
-// evaluate evaluates terms from next on. After a panic it returns the term to
-// go on with; one deferred call per event is cheaper than one per term.
-func (x *matcher) evaluate(s *scratch, terms []*term, next int, timed bool, in []bus.Candidate) (after int, out []bus.Candidate) {
-	after, out = next, in
+// gather finds the terms that come into question. If a rule makes that panic, or
+// rules are to be timed, all do, and each is evaluated alone: that tells which
+// rule it was, and leaves the others in force.
+func (x *matcher) gather(s *scratch) {
+	s.alone = s.timed
 	defer func() {
 		if problem := recover(); problem != nil {
-			x.guard.panicked(terms[after].rule.Name, problem)
+			x.guard.panickedTogether(problem)
+			s.alone = true
+		}
+		if s.alone {
+			s.question = s.question[:0]
+			for i := range x.terms {
+				s.question = append(s.question, int32(i))
+			}
+		}
+	}()
+	s.question = s.question[:0]
+	if !s.alone {
+		s.memo.Reset(s.record)
+		s.question = append(s.question, s.memo.Candidates()...)
+	}
+}
+
+// evaluate evaluates the terms in question from next on. After a panic it returns
+// the place to go on at; one deferred call per event is cheaper than one per term.
+func (x *matcher) evaluate(s *scratch, next int) (after int) {
+	after = next
+	defer func() {
+		if problem := recover(); problem != nil {
+			x.guard.panicked(x.terms[s.question[after]].rule.Name, problem)
 			after++
 		}
 	}()
-	for ; after < len(terms); after++ {
-		t := terms[after]
-		if x.guard.isSuspended(t.rule.Name) {
-			continue
+	for ; after < len(s.question); after++ {
+		i := s.question[after]
+		if t := x.terms[i]; !x.guard.isSuspended(t.rule.Name) && x.matches(s, i, t) {
+			s.matched = append(s.matched, i)
 		}
-		if !timed {
-			out = x.hits(s, t, out)
-			continue
+	}
+	return after
+}
+
+func (x *matcher) matches(s *scratch, i int32, t *term) bool {
+	if !s.alone {
+		return s.memo.Match(int(i))
+	}
+	if s.timed {
+		defer x.time(t.rule, time.Now())
+	}
+	return t.stage.Match(s.record)
+}
+
+func (x *matcher) time(r *rule.Rule, start time.Time) { x.guard.spent(r.Name, time.Since(start)) }
+
+// hits appends a candidate for each place and key of the terms that match, from
+// next on, as evaluate does.
+func (x *matcher) hits(s *scratch, next int, candidates []bus.Candidate) (after int, out []bus.Candidate) {
+	after, out = next, candidates
+	defer func() {
+		if problem := recover(); problem != nil {
+			x.guard.panicked(x.terms[s.matched[after]].rule.Name, problem)
+			after++
 		}
-		start := time.Now()
-		out = x.hits(s, t, out)
-		x.guard.spent(t.rule.Name, time.Since(start))
+	}()
+	for ; after < len(s.matched); after++ {
+		out = x.hit(s, x.terms[s.matched[after]], out)
 	}
 	return after, out
 }
 
-// hits appends a candidate for each place and key of a term that matches.
-func (x *matcher) hits(s *scratch, t *term, candidates []bus.Candidate) []bus.Candidate {
-	if !t.stage.Match(s.record) || (t.positive && t.rule.Excepts(s.record, s.record.Event().Time)) {
-		return candidates
+func (x *matcher) hit(s *scratch, t *term, candidates []bus.Candidate) []bus.Candidate {
+	if s.timed {
+		defer x.time(t.rule, time.Now())
 	}
 	e := s.record.Event()
+	if t.positive && t.rule.Excepts(s.record, e.Time) {
+		return candidates
+	}
+	c := bus.Candidate{Rule: t.rule.Name, Version: t.version, Event: e}
 	if t.single {
-		return append(candidates, bus.Candidate{Rule: t.rule.Name, Key: requestOf(e), Event: e})
+		c.Key = requestOf(e)
+		return append(candidates, c)
 	}
 	x.keys(s, t)
-	for _, index := range t.indices {
-		for _, key := range s.keys {
-			candidates = append(candidates, bus.Candidate{Rule: t.rule.Name, Stage: index, Key: key, Event: e})
+	for _, c.Stage = range t.indices {
+		for _, c.Key = range s.keys {
+			candidates = append(candidates, c)
 		}
 	}
 	return candidates

@@ -1,21 +1,25 @@
 package correlator
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/portcullis-dev/portcullis/bus"
+	"github.com/portcullis-dev/portcullis/event"
 )
 
 // metrics of one Correlator. Labels are bounded: kinds, causes, actions, and
 // the names of the loaded rules.
 type metrics struct {
-	events, candidates, detections *prometheus.CounterVec
-	dropped, failures, changes     *prometheus.CounterVec
-	late                           prometheus.Counter
-	partials, hits, bytes          prometheus.Gauge
-	suspended                      prometheus.Gauge
-	watermark                      prometheus.Gauge
-	matching                       prometheus.Histogram
+	events                     [kinds]prometheus.Counter
+	candidates, detections     *prometheus.CounterVec
+	dropped, failures, changes *prometheus.CounterVec
+	late                       prometheus.Counter
+	partials, hits, bytes      prometheus.Gauge
+	suspended                  prometheus.Gauge
+	watermark                  prometheus.Gauge
+	matching                   prometheus.Histogram
 }
 
 // Causes of portcullis_correlator_dropped_total.
@@ -26,8 +30,20 @@ const (
 	dropOverTotal   = "over-total-limit"
 	dropKeys        = "too-many-keys"
 	dropUnknownRule = "unknown-rule"
+	dropOldRule     = "changed-rule"
 	dropUnread      = "object-too-large"
 )
+
+// kinds is how many kinds of events there are.
+const kinds = int(event.KindFile) + 1
+
+// kindIndex is a kind's place among the kinds; one that is unheard of counts as unknown.
+func kindIndex(k event.Kind) int {
+	if int(k) < kinds {
+		return int(k)
+	}
+	return int(event.KindUnknown)
+}
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
@@ -36,13 +52,14 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	gauge := func(name, help string) prometheus.Gauge {
 		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "portcullis_correlator_" + name, Help: help})
 	}
+	events := counter("events_total", "Events that were matched against all rules.", "kind")
 	m := &metrics{
-		events:     counter("events_total", "Events that were matched against all rules.", "kind"),
 		candidates: counter("candidates_total", "Events that a rule wanted, per rule, term and join key.", "rule"),
 		detections: counter("detections_total", "Detections concluded.", "rule", "action"),
 		dropped: counter("dropped_total", "What could not be taken into account: candidates that came too late or that make no sense, "+
-			"hits forgotten over a limit, join keys beyond the limit of one event, objects too large to be read.", "cause"),
-		failures: counter("rule_failures_total", "Rules that panicked or were too slow for an event.", "rule", "cause"),
+			"hits forgotten over a limit, join keys beyond the limit of one event, objects too large to be read, "+
+			"candidates and open sequences of a rule that was changed or removed.", "cause"),
+		failures: counter("rule_failures_total", "Rules that panicked or were too slow for an event; rule is * where several share what did.", "rule", "cause"),
 		changes:  counter("match_changes_total", "What late events did to sequences that had matched.", "rule", "change"),
 		late: prometheus.NewCounter(prometheus.CounterOpts{Name: "portcullis_correlator_late_total",
 			Help: "Candidates that arrived behind the watermark. Those that are not dropped still join."}),
@@ -54,16 +71,36 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		matching: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "portcullis_correlator_match_seconds",
 			Help: "Time to match one delivery of events against all rules.", Buckets: prometheus.ExponentialBuckets(1e-6, 4, 12)}),
 	}
-	for _, c := range []prometheus.Collector{m.events, m.candidates, m.detections, m.dropped, m.failures, m.changes,
+	for _, c := range []prometheus.Collector{events, m.candidates, m.detections, m.dropped, m.failures, m.changes,
 		m.late, m.partials, m.hits, m.bytes, m.suspended, m.watermark, m.matching} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
 	}
-	for _, cause := range []string{dropExpired, dropInvalid, dropOverKey, dropOverTotal, dropKeys, dropUnknownRule, dropUnread} {
+	for _, cause := range []string{dropExpired, dropInvalid, dropOverKey, dropOverTotal, dropKeys, dropUnknownRule, dropOldRule, dropUnread} {
 		m.dropped.WithLabelValues(cause)
 	}
+	for i := range m.events {
+		m.events[i] = events.WithLabelValues(event.Kind(i).String())
+	}
 	return m, nil
+}
+
+// matched notes a delivery: how many events of each kind, and how long it took.
+func (m *metrics) matched(events [kinds]int, spent time.Duration) {
+	for i, n := range events {
+		if n > 0 {
+			m.events[i].Add(float64(n))
+		}
+	}
+	m.matching.Observe(spent.Seconds())
+}
+
+// forget removes what is told of a rule that is no more.
+func (m *metrics) forget(rule string) {
+	for _, vec := range []*prometheus.CounterVec{m.candidates, m.detections, m.failures, m.changes} {
+		vec.DeletePartialMatch(prometheus.Labels{"rule": rule})
+	}
 }
 
 func (m *metrics) drop(cause string, n int) {

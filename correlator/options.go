@@ -113,9 +113,6 @@ func (o Options) validate() error {
 	if err := errors.Join(missing...); err != nil {
 		return err
 	}
-	if schema := o.Rules.Schema(); schema != nil && schema != value.Schema(o.Schema) {
-		return errors.New("the Schema is another than that which Rules were compiled with")
-	}
 	switch {
 	case o.MaxHits < 2:
 		return fmt.Errorf("MaxHits is %d, must be at least 2", o.MaxHits)
@@ -123,17 +120,27 @@ func (o Options) validate() error {
 		return fmt.Errorf("MaxBytes is %d, must be positive", o.MaxBytes)
 	case o.Lateness < 0:
 		return fmt.Errorf("negative Lateness %s", o.Lateness)
-	case o.MaxSpan < 0:
-		return fmt.Errorf("negative MaxSpan %s", o.MaxSpan)
 	case o.Tick < 0:
 		return fmt.Errorf("negative Tick %s", o.Tick)
 	case o.Remembered < 0:
 		return fmt.Errorf("negative Remembered %d", o.Remembered)
 	}
-	return o.validateModes()
+	return o.validateRules()
 }
 
-func (o Options) validateModes() error {
+// validateRules checks the rules and how they are to run.
+func (o Options) validateRules() error {
+	switch {
+	case o.Rules == nil:
+		return errors.New("field Rules is missing")
+	case o.Schema == nil:
+		return errors.New("field Schema is missing")
+	case o.MaxSpan < 0:
+		return fmt.Errorf("negative MaxSpan %s", o.MaxSpan)
+	}
+	if schema := o.Rules.Schema(); schema != nil && schema != value.Schema(o.Schema) {
+		return errors.New("the Schema is another than that which Rules were compiled with")
+	}
 	known := func(m rule.Mode) bool { return m == rule.Observe || m == rule.Enforce }
 	if !known(o.Mode) {
 		return fmt.Errorf("unknown Mode %q, must be %s or %s", o.Mode, rule.Observe, rule.Enforce)

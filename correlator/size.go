@@ -2,12 +2,13 @@ package correlator
 
 import "github.com/portcullis-dev/portcullis/event"
 
-// Roughly what keeping an event, a text in a list, and an entry of a map cost
-// besides their texts.
+// Roughly what keeping an event, a text in a list, an entry of a map, and a
+// candidate cost besides their texts.
 const (
-	eventOverhead = 1024
-	textOverhead  = 16
-	entryOverhead = 48
+	eventOverhead     = 1024
+	textOverhead      = 16
+	entryOverhead     = 48
+	candidateOverhead = 128
 )
 
 // sizeOf is roughly the memory that keeping an event costs. Every text that
@@ -20,6 +21,9 @@ func sizeOf(e *event.Event) int {
 	}
 	if f := e.File; f != nil {
 		size += len(f.Path) + len(f.ResolvedPath)
+	}
+	if l := e.Limit; l != nil {
+		size += len(l.Budget)
 	}
 	return size + sizeOfProcess(e.Process) + sizeOfAudit(e.Audit)
 }
@@ -38,7 +42,7 @@ func sizeOfProcess(p *event.Process) int {
 		size += len(parent.EntityID) + len(parent.Name) + len(parent.Executable) + sizeOfTexts(parent.Args)
 	}
 	if leader := p.EntryLeader; leader != nil {
-		size += len(leader.EntityID) + len(leader.MetaType)
+		size += len(leader.EntityID) + len(leader.MetaType) + len(leader.Began)
 	}
 	return size
 }

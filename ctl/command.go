@@ -13,7 +13,11 @@ import (
 	"github.com/portcullis-dev/portcullis/ctl/auditconfig"
 	"github.com/portcullis-dev/portcullis/ctl/cluster"
 	"github.com/portcullis-dev/portcullis/ctl/quarantine"
+	"github.com/portcullis-dev/portcullis/ctl/replay"
 	"github.com/portcullis-dev/portcullis/ctl/rulecheck"
+	"github.com/portcullis-dev/portcullis/ctl/rulefmt"
+	"github.com/portcullis-dev/portcullis/ctl/ruleimport"
+	"github.com/portcullis-dev/portcullis/ctl/ruletest"
 )
 
 // plugin is the file name by which kubectl finds its plugin "portcullis".
@@ -54,7 +58,8 @@ func NewCommand(o Options) *cobra.Command {
 		quarantine.New(quarantine.Options{
 			Connect: flags.Client, Namespace: flags.ContextNamespace, Streams: o.Streams,
 		}),
-		group("rule", "Work with rule files", rulecheck.New(o.Streams)),
+		group("rule", "Work with rule files", rulecheck.New(o.Streams), rulefmt.New(o.Streams), ruleimport.New(o.Streams), ruletest.New(o.Streams)),
+		replay.New(o.Streams),
 		versionCommand(o),
 		optionsCommand(),
 	)

@@ -15,7 +15,7 @@
 // fields that events have, and program makes it ready to run. What is wrong with
 // a query comes back as a list of diagnostics (package diag), all at once and
 // each with its place. Where many rules see the same events, program.Set runs
-// them together.
+// them together. Package format lays the text of a query out.
 //
 // The language does not know what an event is. It reads fields through the two
 // interfaces of package value: a Schema when it compiles, a Record when it runs.

@@ -29,7 +29,7 @@ func Compile(name, source string, schema value.Schema, opts Options) (*program.P
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	info, diags := check.Query(file, query, schema, check.Options{UnknownFields: opts.UnknownFields})
+	info, diags := check.Query(file, query, schema, check.Options{UnknownFields: opts.UnknownFields, Findings: opts.Limits.Errors})
 	if diags.HasErrors() {
 		return nil, diags
 	}
@@ -44,7 +44,7 @@ func CompileCondition(name, source string, schema value.Schema, opts Options) (*
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	info, diags := check.Condition(file, expr, schema, check.Options{UnknownFields: opts.UnknownFields})
+	info, diags := check.Condition(file, expr, schema, check.Options{UnknownFields: opts.UnknownFields, Findings: opts.Limits.Errors})
 	if diags.HasErrors() {
 		return nil, diags
 	}

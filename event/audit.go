@@ -6,13 +6,16 @@ import "encoding/json"
 // that rules and responses read.
 type Audit struct {
 	// AuditID is the request's Audit-ID. The client may set it: show it, never rely on it.
-	AuditID    string
-	Stage      string
-	Level      string
-	Verb       string
-	RequestURI string
-	UserAgent  string
-	SourceIPs  []string
+	AuditID string
+	// AuditIDReused is set if another request came with the same Audit-ID before: nobody but a client
+	// that hides something, or is broken, does that.
+	AuditIDReused bool
+	Stage         string
+	Level         string
+	Verb          string
+	RequestURI    string
+	UserAgent     string
+	SourceIPs     []string
 
 	User             AuditUser
 	ImpersonatedUser *AuditUser

@@ -16,8 +16,10 @@
 //
 // Event.Time is when the thing happened, never when it was heard of: the
 // kernel's clock for telemetry (corrected to wall time by the agent), the API
-// server's requestReceivedTimestamp for audit events. Event.Received is the
-// moment Portcullis had it, kept for measuring delays and for nothing else.
+// server's requestReceivedTimestamp for audit events. Clocks differ, so ingest corrects
+// both to Portcullis' own clock by what it has measured; Event.Clock tells by how much, and how wrong
+// that may be. Event.Received is the moment Portcullis had it, kept for measuring delays and for
+// nothing else.
 //
 // # Identity
 //

@@ -32,6 +32,14 @@ func (k Kind) String() string {
 	}
 }
 
+// Event.Dataset by kind. Audit events are called as Elastic's integration calls
+// them: rules name it.
+const (
+	DatasetAudit   = "kubernetes.audit_logs"
+	DatasetProcess = "portcullis.process"
+	DatasetFile    = "portcullis.file"
+)
+
 // Event is one observation. An Event is immutable once its source has handed
 // it over and the identity resolver has completed it: it is shared between
 // rules and detections without copying.
@@ -55,6 +63,8 @@ type Event struct {
 	StageTime time.Time
 	// Received is when Portcullis had it.
 	Received time.Time
+	// Clock is that of the source. Time and StageTime are corrected by it already.
+	Clock Clock
 
 	// Category, Type and Action are ECS event.category, event.type and
 	// event.action; Dataset is event.dataset.
@@ -69,7 +79,9 @@ type Event struct {
 	Container *Container
 	Process   *Process
 	File      *File
-	Audit     *Audit
+	// Limit is set where telemetry of the container was suppressed.
+	Limit *Limit
+	Audit *Audit
 }
 
 // SubjectPod is the pod that an event is about when a response asks for "the
@@ -107,14 +119,17 @@ func (p Pod) IsZero() bool { return p.UID == "" && p.Name == "" }
 
 // Key is what the pod joins by: its UID, or namespace and name where no UID
 // could be found. It is empty for an empty Pod. The two forms cannot collide.
-func (p Pod) Key() string {
+func (p Pod) Key() string { return string(p.AppendKey(nil)) }
+
+// AppendKey appends the Key.
+func (p Pod) AppendKey(dst []byte) []byte {
 	switch {
 	case p.UID != "":
-		return "uid:" + p.UID
+		return append(append(dst, "uid:"...), p.UID...)
 	case p.Name != "":
-		return "name:" + p.Namespace + "/" + p.Name
+		return append(append(append(append(dst, "name:"...), p.Namespace...), '/'), p.Name...)
 	default:
-		return ""
+		return dst
 	}
 }
 
@@ -184,6 +199,16 @@ type Process struct {
 	TTY         uint32
 	Parent      *ProcessRef
 	EntryLeader *EntryLeader
+	// Exit is how the process ended, nil in all events but that of its end.
+	Exit *ProcessExit
+}
+
+// ProcessExit is how a process ended.
+type ProcessExit struct {
+	// Code is what it ended with, or 128 more than the signal that ended it.
+	Code int
+	// Signal that ended it, 0 for none.
+	Signal int
 }
 
 // ProcessRef is what is known of another process, such as a parent.
@@ -209,6 +234,31 @@ type EntryLeader struct {
 	// Interactive is the entry leader's own interactivity: redirecting a
 	// later process' stdin or stderr does not change it.
 	Interactive bool
+	// Began is how it came into its container, as far as the node can tell.
+	Began Began
+}
+
+// Began is how an entry leader came into its container.
+type Began string
+
+// The ways in which an entry leader begins.
+const (
+	BeganUnknown Began = ""
+	// BeganContainer: it is the container's first process.
+	BeganContainer Began = "container"
+	// BeganSession: it came later, with an input or a terminal: an exec session.
+	BeganSession Began = "session"
+	// BeganSessionOrProbe: it came later, without an input: an exec session, a
+	// probe or a hook. Only the API's audit log tells them apart.
+	BeganSessionOrProbe Began = "session-or-probe"
+)
+
+// Limit says that a container did more than the agent reports of one container.
+type Limit struct {
+	// Budget that was exceeded: "entries", "opens", "execs" or "exits".
+	Budget string
+	// Suppressed is how many events were not reported, since the last that said so.
+	Suppressed uint64
 }
 
 // File is a file that was opened.

@@ -19,8 +19,14 @@ tool controller-gen crd paths=./api/v1alpha1 output:crd:dir=config/crd
 mkdir -p charts/portcullis/files/crd
 cp config/crd/*.yaml charts/portcullis/files/crd/
 
+echo "JSON schemas for editors: config/schema"
+go test ./config/schema -run Generated -update >/dev/null
+
 echo "chart: table of values in charts/portcullis/README.md"
 go test ./charts -run Generated -update >/dev/null
+
+echo "reference of fields: docs/reference/fields.md"
+go test ./correlator/field -run Reference -update >/dev/null
 
 echo "eBPF programs: agent/bpf"
 if ls agent/bpf/*.c >/dev/null 2>&1; then

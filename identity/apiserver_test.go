@@ -3,10 +3,12 @@ package identity_test
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
@@ -27,44 +29,61 @@ func TestMain(m *testing.M) {
 
 // cluster is a real API server with a running Resolver.
 type cluster struct {
-	t        *testing.T
-	client   *kubernetes.Clientset
-	resolver *identity.Resolver
-	hold     *identity.Hold
+	t      *testing.T
+	client *kubernetes.Clientset
+	process
 }
 
-func startCluster(t *testing.T) *cluster {
+// process is what one process knows of the cluster.
+type process struct {
+	resolver *identity.Resolver
+	hold     *identity.Hold
+	stop     func()
+}
+
+func startCluster(t *testing.T, opts apiserver.Options) (*cluster, *apiserver.Server) {
 	t.Helper()
-	server := apiserver.Start(t, apiserver.Options{})
+	server := apiserver.Start(t, opts)
 	client, err := kubernetes.NewForConfig(server.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	reg := prometheus.NewPedanticRegistry()
-	resolver, err := identity.New(identity.Options{Client: client, Logger: slog.New(slog.DiscardHandler), Registerer: reg})
-	if err != nil {
+	c := &cluster{t: t, client: client}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}
+	if _, err := client.CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
+	}
+	return c, server
+}
+
+// start starts a process that knows all pods when start returns.
+func (c *cluster) start(store identity.Store) {
+	c.t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	resolver, err := identity.New(identity.Options{
+		Client: c.client, Store: store, Logger: slog.New(slog.DiscardHandler), Registerer: reg,
+	})
+	if err != nil {
+		c.t.Fatal(err)
 	}
 	hold, err := identity.NewHold(identity.HoldOptions{Resolver: resolver, Max: time.Minute, Registerer: reg})
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
+	}
+	if err := resolver.Load(c.t.Context()); err != nil {
+		c.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = resolver.Run(ctx) })
 	wg.Go(func() { _ = hold.Run(ctx) })
-	t.Cleanup(func() { cancel(); wg.Wait() })
-	wait, stop := context.WithTimeout(t.Context(), time.Minute)
+	c.process = process{resolver: resolver, hold: hold, stop: func() { cancel(); wg.Wait() }}
+	c.t.Cleanup(c.stop)
+	wait, stop := context.WithTimeout(c.t.Context(), time.Minute)
 	defer stop()
 	if err := resolver.WaitSynced(wait); err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
-	c := &cluster{t: t, client: client, resolver: resolver, hold: hold}
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}
-	if _, err := client.CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	return c
 }
 
 func (c *cluster) create(name string, change ...func(*corev1.Pod)) *corev1.Pod {
@@ -72,8 +91,9 @@ func (c *cluster) create(name string, change ...func(*corev1.Pod)) *corev1.Pod {
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: map[string]string{"app": name}},
 		Spec: corev1.PodSpec{
-			NodeName:   "node-1",
-			Containers: []corev1.Container{{Name: "main", Image: "busybox:1"}},
+			NodeName:           "node-1",
+			ServiceAccountName: "default",
+			Containers:         []corev1.Container{{Name: "main", Image: "busybox:1"}},
 		},
 	}
 	for _, f := range change {
@@ -104,21 +124,9 @@ func (c *cluster) wait(uid, containerID string) *event.Event {
 	return <-done
 }
 
-// eventually asks until the answer is yes. The watch tells nobody outside when it has told us.
-func (c *cluster) eventually(what string, ask func() bool) {
-	c.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for !ask() {
-		if time.Now().After(deadline) {
-			c.t.Fatalf("still not: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
 func TestAgainstAPIServer(t *testing.T) {
-	c := startCluster(t)
-	c.t = t
+	c, _ := startCluster(t, apiserver.Options{WithoutCRDs: true})
+	c.start(nil)
 
 	t.Run("telemetry waits for its pod", func(t *testing.T) {
 		p := c.create("cart")
@@ -132,24 +140,47 @@ func TestAgainstAPIServer(t *testing.T) {
 	})
 
 	t.Run("containers by the status", func(t *testing.T) {
-		p := c.create("named")
-		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "main", Image: "busybox:1", ContainerID: "containerd://abc"}}
-		if _, err := c.client.CoreV1().Pods("shop").UpdateStatus(t.Context(), p, metav1.UpdateOptions{}); err != nil {
+		p := c.create("named", func(p *corev1.Pod) {
+			p.Spec.InitContainers = []corev1.Container{{Name: "setup", Image: "busybox:1"}}
+		})
+		pods := c.client.CoreV1().Pods("shop")
+		p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{
+			EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug", Image: "busybox:1", TerminationMessagePolicy: corev1.TerminationMessageReadFile},
+		}}
+		p, err := pods.UpdateEphemeralContainers(t.Context(), p.Name, p, metav1.UpdateOptions{})
+		if err != nil {
 			t.Fatal(err)
 		}
-		c.eventually("the container has its name", func() bool {
-			return c.wait(string(p.UID), "abc").Container.Name == "main"
-		})
+		// Their telemetry is here before the kubelet has written their status.
+		names := make(chan string, 3)
+		for _, id := range []string{"i1", "c1", "e1"} {
+			c.hold.Submit(&event.Event{
+				Time: time.Now(), Pod: event.Pod{UID: string(p.UID), Node: "node-1"}, Container: &event.Container{ID: id},
+			}, func(e *event.Event) { names <- e.Container.ID + " " + e.Container.Name })
+		}
+		running := func(name, id string) []corev1.ContainerStatus {
+			return []corev1.ContainerStatus{{Name: name, Image: "busybox:1", ContainerID: "containerd://" + id}}
+		}
+		p.Status.InitContainerStatuses, p.Status.ContainerStatuses = running("setup", "i1"), running("main", "c1")
+		p.Status.EphemeralContainerStatuses = running("debug", "e1")
+		if _, err := pods.UpdateStatus(t.Context(), p, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		got := []string{<-names, <-names, <-names}
+		slices.Sort(got)
+		if diff := cmp.Diff([]string{"c1 main", "e1 debug", "i1 setup"}, got); diff != "" {
+			t.Errorf("containers (-want +got):\n%s", diff)
+		}
 	})
 
 	t.Run("one name, two pods", func(t *testing.T) {
+		apart() // from the beginning of what is known
 		first := c.create("web-0")
 		c.wait(string(first.UID), "")
 		between := time.Now()
-		// The creation time has a resolution of one second, and the tolerance is one more.
-		time.Sleep(2100 * time.Millisecond)
+		apart()
 		c.delete("web-0")
-		time.Sleep(2100 * time.Millisecond)
+		apart()
 		second := c.create("web-0")
 		c.wait(string(second.UID), "")
 

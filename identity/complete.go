@@ -19,7 +19,7 @@ const credentialGrace = time.Minute
 // Foreign: it says of a pod what only another node can know. A Hold drops it.
 func (r *Resolver) Complete(e *event.Event) Outcome {
 	if e.Audit != nil {
-		r.completeAudit(e.Audit, e.Time)
+		r.completeAudit(e.Audit, e.Time, r.opts.Tolerance+e.Clock.Tolerance)
 		return Completed
 	}
 	if e.Pod.UID == "" {
@@ -29,6 +29,9 @@ func (r *Resolver) Complete(e *event.Event) Outcome {
 	switch outcome {
 	case Completed:
 		r.metrics.count(sideTelemetry, e.Pod.Confidence)
+	case ContainerUnknown:
+		r.metrics.count(sideTelemetry, e.Pod.Confidence)
+		r.metrics.nameless.Inc()
 	case PodUnknown:
 		r.metrics.count(sideTelemetry, event.Unknown)
 	case Foreign:
@@ -45,8 +48,12 @@ const (
 	// Completed means that what is known of its pods is in the event.
 	Completed Outcome = iota
 	// PodUnknown means that it is telemetry of a pod that is not known (yet), or of which it is not
-	// known (yet) where it runs; the only case in which waiting can help. The event is unchanged.
+	// known (yet) where it runs. The event is unchanged.
 	PodUnknown
+	// ContainerUnknown means that it is telemetry of a container that its pod's status does not name
+	// (yet). The pod is in the event, the container's name is not: it may be any of the pod's
+	// containers, a nested one, or the sandbox.
+	ContainerUnknown
 	// Foreign means that it is telemetry of a pod of another node than the one that
 	// reported it. The event is unchanged.
 	Foreign
@@ -64,47 +71,85 @@ func (r *Resolver) completeTelemetry(e *event.Event) Outcome {
 		return PodUnknown
 	case len(found) == 1:
 		e.Pod = found[0].pod
-		completeContainer(e.Container, found[0])
+		return completeContainer(e.Container, found[0])
 	default:
 		e.Pod = oneOf(found, e.Pod, event.Exact)
+		return Completed
 	}
+}
+
+func completeContainer(c *event.Container, r *record) Outcome {
+	if c == nil || c.ID == "" {
+		return Completed
+	}
+	known, ok := r.containers[c.ID]
+	if !ok {
+		return ContainerUnknown
+	}
+	c.Name, c.Image, c.Privileged = known.name, known.image, known.privileged
 	return Completed
 }
 
-func completeContainer(c *event.Container, r *record) {
-	if c == nil {
-		return
+// mayLearn reports whether waiting can help telemetry with that outcome: a pod's status still changes
+// while the pod lives, and names a container within seconds.
+func (r *Resolver) mayLearn(e *event.Event, outcome Outcome) bool {
+	if outcome != ContainerUnknown {
+		return outcome == PodUnknown
 	}
-	if known, ok := r.containers[c.ID]; ok {
-		c.Name, c.Image, c.Privileged = known.name, known.image, known.privileged
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	rec, ok := r.history.pods[e.Pod.UID]
+	if !ok || !rec.removed.IsZero() || r.opts.Now().Sub(e.Time) > statusLag {
+		return false
 	}
+	_, inVain := rec.nameless[e.Container.ID]
+	return !inVain
 }
 
-func (r *Resolver) completeAudit(a *event.Audit, t time.Time) {
+// statusLag is how long after a container's start its status has surely reached the API.
+const statusLag = time.Minute
+
+// giveUp notes that a container was waited for in vain. A nested one's status never comes: whoever runs
+// such must not have all its telemetry late.
+func (r *Resolver) giveUp(e *event.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rec, ok := r.history.pods[e.Pod.UID]
+	if !ok || e.Container == nil {
+		return
+	}
+	if rec.nameless == nil || len(rec.nameless) >= maxContainers {
+		rec.nameless = make(map[string]struct{})
+	}
+	rec.nameless[e.Container.ID] = struct{}{}
+}
+
+func (r *Resolver) completeAudit(a *event.Audit, t time.Time, tolerance time.Duration) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if !a.Caller.IsZero() {
-		a.Caller = r.claimed(a.Caller, t)
+		a.Caller = r.claimed(a.Caller, t, tolerance)
 		r.metrics.count(sideCaller, a.Caller.Confidence)
 	}
 	if !a.Target.IsZero() {
-		a.Target = r.claimed(a.Target, t)
+		a.Target = r.claimed(a.Target, t, tolerance)
 		r.metrics.count(sideTarget, a.Target.Confidence)
 	}
 }
 
 // claimed holds what an audit event says of a pod against what is known. The
 // package comment tells the reasons.
-func (r *Resolver) claimed(p event.Pod, t time.Time) event.Pod {
+func (r *Resolver) claimed(p event.Pod, t time.Time, tolerance time.Duration) event.Pod {
+	h := r.history
 	if p.UID == "" {
-		return r.history.at(p.Namespace, p.Name, t)
+		return h.at(p.Namespace, p.Name, t, tolerance)
 	}
-	rec, known := r.history.pods[p.UID]
-	if known && lived(rec, p, t, r.opts.Tolerance) {
+	rec, known := h.pods[p.UID]
+	if known && h.lived(rec, p, t, tolerance) {
 		return rec.pod
 	}
-	named := r.history.at(p.Namespace, p.Name, t)
-	if !known && named.Confidence == event.Unknown {
+	named := h.at(p.Namespace, p.Name, t, tolerance)
+	if !known && named.Confidence == event.Unknown && (t.After(h.told) || h.unknown(t, tolerance)) {
 		p.Confidence = event.Exact
 		return p
 	}
@@ -113,12 +158,12 @@ func (r *Resolver) claimed(p event.Pod, t time.Time) event.Pod {
 }
 
 // lived reports whether the claim agrees with the record.
-func lived(rec *record, claim event.Pod, t time.Time, tolerance time.Duration) bool {
+func (h *history) lived(rec *record, claim event.Pod, t time.Time, tolerance time.Duration) bool {
 	if claim.Name != "" && claim.Name != rec.pod.Name ||
 		claim.Namespace != "" && claim.Namespace != rec.pod.Namespace {
 		return false
 	}
-	return rec.begun(t, tolerance) && !rec.over(t, tolerance+credentialGrace)
+	return h.begun(rec, t, tolerance) && !isOver(h.end(rec), t, tolerance+credentialGrace)
 }
 
 // contradiction keeps the claimed UID beside those that the name had.

@@ -18,7 +18,8 @@ import (
 	"github.com/portcullis-dev/portcullis/event"
 )
 
-// newResolver is one that the test feeds itself; now is its clock.
+// newResolver is one that the test feeds itself and that knows everything from long before now, its
+// clock.
 func newResolver(t testing.TB, now func() time.Time) (*Resolver, *prometheus.Registry) {
 	t.Helper()
 	reg := prometheus.NewPedanticRegistry()
@@ -28,6 +29,9 @@ func newResolver(t testing.TB, now func() time.Time) (*Resolver, *prometheus.Reg
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.history.begin, r.history.synced = now().Add(-24*time.Hour), true
+	r.history.hear(now())
+	r.syncOnce.Do(func() { close(r.synced) })
 	return r, reg
 }
 
@@ -184,8 +188,16 @@ func TestCompleteCaller(t *testing.T) {
 			event.Pod{UID: "u1", Namespace: "bank", Name: "web-0", Confidence: event.Ambiguous, Candidates: []string{"u1"}},
 		},
 		{
-			"nothing is known of the pod", event.Pod{UID: "gone", Namespace: "shop", Name: "before-our-time"}, at(50),
-			event.Pod{UID: "gone", Namespace: "shop", Name: "before-our-time", Confidence: event.Exact},
+			"gone before our time", event.Pod{UID: "gone", Namespace: "shop", Name: "long-ago"}, at(-2 * 86400),
+			event.Pod{UID: "gone", Namespace: "shop", Name: "long-ago", Confidence: event.Exact},
+		},
+		{
+			"the watch may not have told of it yet", event.Pod{UID: "new", Namespace: "shop", Name: "brand-new"}, at(105),
+			event.Pod{UID: "new", Namespace: "shop", Name: "brand-new", Confidence: event.Exact},
+		},
+		{
+			"the watch would have told of it", event.Pod{UID: "never", Namespace: "shop", Name: "never"}, at(50),
+			event.Pod{UID: "never", Namespace: "shop", Name: "never", Confidence: event.Ambiguous, Candidates: []string{"never"}},
 		},
 		{
 			"an unknown UID under a known pod's name", event.Pod{UID: "gone", Namespace: "shop", Name: "web-0"}, at(50),
@@ -201,10 +213,12 @@ func TestCompleteCaller(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r, _ := newResolver(t, fixed(at(100)))
+			now := at(100)
+			r, _ := newResolver(t, func() time.Time { return now })
 			r.put(newRecord(pod("u1", "web-0", at(0))))
 			r.put(newRecord(pod("u3", "other", at(0))))
 			r.remove("u1")
+			now = at(111)
 			r.put(newRecord(pod("u2", "web-0", at(110))))
 
 			e := &event.Event{Time: tt.t, Audit: &event.Audit{Caller: tt.claim}}
@@ -222,9 +236,11 @@ func TestCompleteCaller(t *testing.T) {
 }
 
 func TestCompleteTargetGoesByEventTime(t *testing.T) {
-	r, reg := newResolver(t, fixed(at(100)))
+	now := at(100)
+	r, reg := newResolver(t, func() time.Time { return now })
 	r.put(newRecord(pod("u1", "web-0", at(0))))
 	r.remove("u1")
+	now = at(111)
 	r.put(newRecord(pod("u2", "web-0", at(110))))
 
 	for _, tt := range []struct {

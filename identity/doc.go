@@ -15,6 +15,22 @@
 // after an outage, and "who was shop/web-0 at 12:00:03?" must have an answer
 // then. Retention and number are bounded; what the bound pushed out is counted.
 //
+// # What outlives the process
+//
+// The history is kept in a Store. Nothing waits for it: what changes is noted, and
+// once a second what has changed is written, each pod once however often it changed. After the
+// pods comes a mark of how far the watch had told when the writing began, so whenever the
+// process dies the pods in the Store are at least as new as the mark says. A new process
+// reads them (Resolver.Load), and watches on from the mark: so it hears of the pods that came and
+// went while nobody was there, if the API server still knows.
+//
+// # What nobody told
+//
+// Where it does not (too much has happened since, or the watch itself had to begin anew with
+// a list), there is a gap: pods may have come and gone unheard of. The
+// history knows its gaps. In one, a pod that is on the new list lived all the time, one that is not
+// may have lived, and is a candidate, never a certainty.
+//
 // # A name at a time
 //
 // A name belongs to one pod at a time, so a name and a time nearly always mean
@@ -22,6 +38,14 @@
 // the moment at which one pod replaced another: creation times have a resolution of
 // one second, deletions are known by when the watch told of them, and clocks differ.
 // Guessing there would be the very mistake that this package exists to avoid.
+//
+// # Clocks
+//
+// A creation time is by the clock of the API server that made the pod, and nobody says which
+// one that was. Resolver.SetOffsets tells how far those clocks are off; of the moments
+// that the pod can thus have been made at, those are ruled out that do not fit when the watch
+// told of it. Everything else here is by our own clock, to which the times of events have been
+// corrected before they come.
 //
 // # A UID that a source claims
 //
@@ -31,15 +55,22 @@
 // is known. If that pod lived then under that name the identity is Exact. If it
 // did not, the claim contradicts the cluster: the UID stays (it is what joins), with the
 // confidence Ambiguous and all candidates, so that nothing acts on it by
-// itself. If the pod is not known at all, for example because it was gone before
-// Portcullis started, there is no contradiction and the UID stands, unless another
-// pod had the claimed name at that time.
+// itself. If the pod is not known at all, the UID stands only where pods can be unknown: before
+// the history begins, in a gap, or so lately that the watch may not have told yet; and
+// only if no other pod had the claimed name then.
 //
 // # Static pods
 //
 // A static pod's cgroup carries the hash of its configuration, its API object (the
 // mirror pod) another UID. The annotation kubernetes.io/config.mirror ties
 // the two; everything leaves this package with the UID of the API object.
+//
+// # Which container
+//
+// Telemetry names a container by its ID, and the pod's status says which of its containers,
+// init containers and ephemeral containers that is. An ID that the status does not have is
+// that of a container that has just started, of the pod's sandbox, or of one nested in another: then
+// the container's name stays empty. It is never guessed, not even where the pod has only one.
 //
 // # Who reported it
 //
@@ -48,9 +79,9 @@
 // when the pod becomes known: what another node reported of it is not believed, else
 // the token of one captured node could have every new pod of the cluster quarantined.
 //
-// # Pods not known yet
+// # Not known yet
 //
 // Telemetry can be faster than the watch. A Hold keeps the telemetry of unknown
-// pods for a moment, and of nothing else: other pods' events and all audit
-// events pass it without waiting.
+// pods, and of containers that no status names yet, for a moment, and of nothing else: other pods'
+// events and all audit events pass it without waiting.
 package identity

@@ -7,21 +7,26 @@ import (
 	"github.com/portcullis-dev/portcullis/event"
 )
 
-// creationResolution is the resolution of creationTimestamp: the API server cuts
-// it down to the second.
-const creationResolution = time.Second
-
 // name is a pod's name in the cluster. It is used again and again over time.
 type name struct{ namespace, name string }
+
+func nameOf(r *record) name { return name{r.pod.Namespace, r.pod.Name} }
+
+// maxGaps bounds how many gaps are told apart. Beyond, the time between the oldest two counts as one.
+const maxGaps = 32
 
 // history is which pods there are and were. It has no clock and no lock of its own.
 type history struct {
 	tolerance time.Duration
 	retention time.Duration
 	maxGone   int
+	// offsets are how far the clocks of API servers may be ahead of ours; at least one.
+	offsets []time.Duration
+	// touched is called with the UID of each pod of which something else is known now.
+	touched func(uid string)
 
 	pods map[string]*record // by UID, living and gone
-	// names has the pods of a name by creation, the newest last.
+	// names has the pods of a name in the order in which they were learned of, the newest last.
 	names map[name][]*record
 	// hashes has the mirror pods of a static pod by the UID in its cgroups.
 	hashes map[string][]*record
@@ -29,6 +34,15 @@ type history struct {
 	gone []departure
 	// alive counts the pods that are not gone.
 	alive int
+
+	// begin is when the history begins: pods that were gone before may be unknown.
+	begin time.Time
+	// told is up to when everything is known: when the watch told something last, less its lag.
+	told time.Time
+	// synced is set once there was a list. Before, whatever happened after told is not known.
+	synced bool
+	// gaps are the times later than begin in which pods may have come and gone unheard of.
+	gaps []span
 }
 
 // departure is one entry of history.gone. It is void when the record has come
@@ -41,45 +55,72 @@ type departure struct {
 func newHistory(tolerance, retention time.Duration, maxGone int) *history {
 	return &history{
 		tolerance: tolerance, retention: retention, maxGone: maxGone,
+		offsets: []time.Duration{0}, touched: func(string) {},
 		pods: map[string]*record{}, names: map[name][]*record{}, hashes: map[string][]*record{},
 	}
 }
 
-// put adds or updates a living pod and reports whether it was unknown before where it runs.
+// put adds or updates a living pod. It reports whether something is known now that telemetry may wait for:
+// where the pod runs, or another container of it.
 func (h *history) put(r *record, now time.Time) (learned bool) {
 	old, known := h.pods[r.pod.UID]
+	news := true
 	if known {
-		r.inherit(old)
+		containers := len(old.containers)
+		news = r.inherit(old)
+		learned = r.pod.Node != "" && (old.pod.Node == "" || len(r.containers) > containers)
 		h.unlink(old)
+	} else {
+		r.learned = now
+		learned = r.pod.Node != ""
 	}
 	if !known || !old.removed.IsZero() {
 		h.alive++
 	}
+	h.link(r)
+	h.endPredecessors(r, now)
+	if news {
+		h.touched(r.pod.UID)
+	}
+	return learned
+}
+
+// link enters the record into the indexes.
+func (h *history) link(r *record) {
 	h.pods[r.pod.UID] = r
-	key := name{r.pod.Namespace, r.pod.Name}
+	key := nameOf(r)
 	h.names[key] = append(h.names[key], r)
-	slices.SortStableFunc(h.names[key], func(a, b *record) int { return a.created.Compare(b.created) })
+	slices.SortStableFunc(h.names[key], byOrder)
 	if r.hash != "" {
 		h.hashes[r.hash] = append(h.hashes[r.hash], r)
 	}
-	h.endPredecessors(key, r, now)
-	return r.pod.Node != "" && (!known || old.pod.Node == "")
+}
+
+// byOrder sorts pods of one name by who had it first. The watch tells of them in that order; creation
+// times, by different clocks, do not.
+func byOrder(a, b *record) int {
+	switch order := a.learned.Compare(b.learned); {
+	case order != 0:
+		return order
+	case a.removed.IsZero() != b.removed.IsZero():
+		if a.removed.IsZero() {
+			return 1
+		}
+		return -1
+	default:
+		return a.removed.Compare(b.removed)
+	}
 }
 
 // endPredecessors uses that a name belongs to one pod at a time: whoever had it
-// before r was gone when r was created, which is often known better than
-// from the watch.
-func (h *history) endPredecessors(key name, r *record, now time.Time) {
-	latest := r.created.Add(creationResolution)
-	for _, other := range h.names[key] {
-		if other == r || !other.created.Before(r.created) {
-			continue
+// before r is gone, even if nobody has told.
+func (h *history) endPredecessors(r *record, now time.Time) {
+	for _, other := range h.names[nameOf(r)] {
+		if other == r {
+			return
 		}
 		if other.removed.IsZero() {
 			h.depart(other, now)
-		}
-		if other.deleted.After(latest) {
-			other.deleted = latest
 		}
 	}
 }
@@ -95,18 +136,31 @@ func (h *history) depart(r *record, now time.Time) {
 	r.removed, r.deleted = now, now
 	h.alive--
 	h.gone = append(h.gone, departure{r.pod.UID, now})
+	h.touched(r.pod.UID)
+}
+
+// hear notes that a watch that is not behind has told something.
+func (h *history) hear(now time.Time) {
+	if t := now.Add(-watchLag); t.After(h.told) {
+		h.told = t
+	}
 }
 
 // replace makes the given pods the living ones: whoever is not among them is
-// gone since some moment before now. It returns those of which put reports news.
+// gone since some moment before now, but later than what the watch told last. It returns those of
+// which put reports news.
 func (h *history) replace(records []*record, now time.Time) (learned []*record) {
 	living := make(map[string]bool, len(records))
 	for _, r := range records {
 		living[r.pod.UID] = true
 	}
-	for uid := range h.pods {
-		if !living[uid] {
-			h.remove(uid, now)
+	told := h.told
+	for uid, r := range h.pods {
+		if !living[uid] && r.removed.IsZero() {
+			h.depart(r, now)
+			if r.sure = told; told.Before(r.learned) {
+				r.sure = r.learned
+			}
 		}
 	}
 	for _, r := range records {
@@ -114,7 +168,27 @@ func (h *history) replace(records []*record, now time.Time) (learned []*record) 
 			learned = append(learned, r)
 		}
 	}
+	h.miss(span{told, now})
+	h.synced = true
 	return learned
+}
+
+// miss notes that pods may have come and gone unheard of, until the list that ends the gap.
+func (h *history) miss(gap span) {
+	h.hear(gap.to)
+	if gap.from.IsZero() { // there was nothing before
+		h.begin = gap.to
+		return
+	}
+	if n := len(h.gaps); n > 0 && !gap.from.After(h.gaps[n-1].to) {
+		h.gaps[n-1].to = gap.to
+		return
+	}
+	h.gaps = append(h.gaps, gap)
+	if len(h.gaps) > maxGaps {
+		h.gaps[1].from = h.gaps[0].from
+		h.gaps = h.gaps[1:]
+	}
 }
 
 // expire forgets pods that have been gone for longer than the retention, and
@@ -137,17 +211,23 @@ func (h *history) expire(now time.Time) (evicted int) {
 		}
 		h.forget(r)
 	}
+	h.gaps = slices.DeleteFunc(h.gaps, func(g span) bool { return !g.to.After(h.begin) })
 	return evicted
 }
 
+// forget lets go of a pod that is gone. The history begins later now.
 func (h *history) forget(r *record) {
+	if r.deleted.After(h.begin) {
+		h.begin = r.deleted
+	}
 	delete(h.pods, r.pod.UID)
 	h.unlink(r)
+	h.touched(r.pod.UID)
 }
 
 // unlink takes the record out of the secondary indexes.
 func (h *history) unlink(r *record) {
-	removeFrom(h.names, name{r.pod.Namespace, r.pod.Name}, r)
+	removeFrom(h.names, nameOf(r), r)
 	if r.hash != "" {
 		removeFrom(h.hashes, r.hash, r)
 	}
@@ -177,15 +257,21 @@ func (h *history) current(namespace, podName string) *record {
 // anew every second has had many.
 const maxCandidates = 16
 
-// at is the pod of that name at a time. It always has the namespace and the name.
-func (h *history) at(namespace, podName string, t time.Time) event.Pod {
+// at is the pod of that name at a time, give or take the tolerance. It always has the namespace and
+// the name.
+func (h *history) at(namespace, podName string, t time.Time, tolerance time.Duration) event.Pod {
 	var fitting []*record
-	for _, r := range h.names[name{namespace, podName}] {
-		if r.fits(t, h.tolerance) {
+	named := h.names[name{namespace, podName}]
+	for i, r := range named {
+		if h.begun(r, t, tolerance) && !isOver(h.endOf(named, i), t, tolerance) {
 			fitting = append(fitting, r)
 		}
 	}
-	return oneOf(fitting, event.Pod{Namespace: namespace, Name: podName}, event.ByName)
+	nobody := event.Pod{Namespace: namespace, Name: podName}
+	if len(fitting) == 1 && !h.certain(fitting[0], t, tolerance) {
+		return ambiguous(fitting, nobody)
+	}
+	return oneOf(fitting, nobody, event.ByName)
 }
 
 // byUID is the pod with that UID, or the pods whose cgroups carry it: mirror
@@ -211,7 +297,7 @@ func (h *history) inCgroup(uid, node string, t time.Time) (found []*record, fore
 	if len(all) <= 1 {
 		return all, false
 	}
-	all = prefer(all, func(r *record) bool { return r.fits(t, h.tolerance) })
+	all = prefer(all, func(r *record) bool { return h.fits(r, t, h.tolerance) })
 	return prefer(all, func(r *record) bool { return r.removed.IsZero() }), false
 }
 
@@ -256,6 +342,11 @@ func oneOf(records []*record, known event.Pod, confidence event.Confidence) even
 		pod.Confidence = confidence
 		return pod
 	}
+	return ambiguous(records, known)
+}
+
+// ambiguous is what is known of a pod that may be any of those.
+func ambiguous(records []*record, known event.Pod) event.Pod {
 	known.Confidence = event.Ambiguous
 	for _, r := range records[max(0, len(records)-maxCandidates):] {
 		known.Candidates = append(known.Candidates, r.pod.UID)

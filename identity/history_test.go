@@ -56,7 +56,13 @@ func running(containerIDs ...string) func(*corev1.Pod) {
 
 func put(h *history, now time.Time, p *corev1.Pod) bool { return h.put(newRecord(p), now) }
 
-func newTestHistory() *history { return newHistory(time.Second, 30*time.Minute, 100) }
+// newTestHistory is one that knows everything from long before noon.
+func newTestHistory() *history {
+	h := newHistory(time.Second, 30*time.Minute, 100)
+	h.begin, h.synced = at(-86400), true
+	h.hear(at(0))
+	return h
+}
 
 func TestNameAtATime(t *testing.T) {
 	h := newTestHistory()
@@ -81,7 +87,7 @@ func TestNameAtATime(t *testing.T) {
 		{"long after, it still lives", at(9999), "u2", event.ByName, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := h.at("shop", "web-0", tt.t)
+			got := h.at("shop", "web-0", tt.t, time.Second)
 			if got.UID != tt.want || got.Confidence != tt.confidence || !slices.Equal(got.Candidates, tt.candidates) {
 				t.Errorf("got %q, %v, %v, want %q, %v, %v",
 					got.UID, got.Confidence, got.Candidates, tt.want, tt.confidence, tt.candidates)
@@ -91,7 +97,7 @@ func TestNameAtATime(t *testing.T) {
 			}
 		})
 	}
-	if got := h.at("bank", "web-0", at(50)); got.Confidence != event.Unknown {
+	if got := h.at("bank", "web-0", at(50), time.Second); got.Confidence != event.Unknown {
 		t.Errorf("another namespace's pod of the same name resolves to %q", got.UID)
 	}
 }
@@ -99,14 +105,28 @@ func TestNameAtATime(t *testing.T) {
 func TestSuccessorTellsWhenThePredecessorEnded(t *testing.T) {
 	h := newTestHistory()
 	put(h, at(0), pod("u1", "web-0", at(0)))
-	// The watch was down for ten minutes: the new list has another pod of that name.
+	h.hear(at(25))
+	// Then the watch was down for ten minutes: the new list has another pod of that name.
 	h.replace([]*record{newRecord(pod("u2", "web-0", at(30)))}, at(600))
 
-	if got := h.at("shop", "web-0", at(300)); got.UID != "u2" || got.Confidence != event.ByName {
-		t.Errorf("at a time when only the successor can have lived: %q, %v", got.UID, got.Confidence)
+	for _, tt := range []struct {
+		why  string
+		t    time.Time
+		want event.Pod
+	}{
+		{"the watch would have told of another", at(12), event.Pod{UID: "u1", Confidence: event.ByName}},
+		{"it may have been gone, and another been there", at(20), event.Pod{Confidence: event.Ambiguous, Candidates: []string{"u1"}}},
+		{"the one may have followed the other just then", at(30.5), event.Pod{Confidence: event.Ambiguous, Candidates: []string{"u1", "u2"}}},
+		{"only the successor can have lived", at(300), event.Pod{UID: "u2", Confidence: event.ByName}},
+	} {
+		got := h.at("shop", "web-0", tt.t, time.Second)
+		got = event.Pod{UID: got.UID, Confidence: got.Confidence, Candidates: got.Candidates}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%v, %s (-want +got):\n%s", tt.t, tt.why, diff)
+		}
 	}
-	if got := h.at("shop", "web-0", at(20)); got.UID != "u1" {
-		t.Errorf("before the successor: %q, want u1", got.UID)
+	if end := h.end(h.pods["u1"]); !end.Equal(at(31)) {
+		t.Errorf("the first ended at %v", end)
 	}
 }
 
@@ -125,8 +145,50 @@ func TestReplaceEndsWhoIsNotOnTheList(t *testing.T) {
 	if h.current("shop", "b") == nil || h.alive != 2 {
 		t.Errorf("%d pods live, want b and c", h.alive)
 	}
-	if got := h.at("shop", "a", at(5)); got.UID != "u1" {
-		t.Errorf("the pod that is gone is forgotten: %q", got.UID)
+	if got := h.at("shop", "a", at(5), time.Second); !slices.Equal(got.Candidates, []string{"u1"}) {
+		t.Errorf("the pod that is gone is forgotten: %+v", got)
+	}
+}
+
+// TestPodsOlderThanTheServer: what was before the first list is known of those pods alone that are on it.
+func TestPodsOlderThanTheServer(t *testing.T) {
+	h := newHistory(time.Second, 30*time.Minute, 100)
+	h.replace([]*record{newRecord(pod("old", "web-0", at(-3600))), newRecord(pod("young", "web-1", at(-20)))}, at(0))
+	for _, tt := range []struct {
+		name       string
+		t          time.Time
+		want       string
+		confidence event.Confidence
+	}{
+		{"web-0", at(-60), "old", event.ByName},
+		{"web-0", at(-3600.5), "", event.Ambiguous}, // it, or one before it
+		{"web-0", at(-7200), "", event.Unknown},
+		{"web-1", at(-60), "", event.Unknown},
+		{"web-1", at(-5), "young", event.ByName},
+		{"web-1", at(100), "young", event.ByName},
+	} {
+		if got := h.at("shop", tt.name, tt.t, time.Second); got.UID != tt.want || got.Confidence != tt.confidence {
+			t.Errorf("%s at %v is %q, %v, want %q, %v", tt.name, tt.t, got.UID, got.Confidence, tt.want, tt.confidence)
+		}
+	}
+}
+
+func TestGapsAreBounded(t *testing.T) {
+	h := newTestHistory()
+	for i := range 3 * maxGaps {
+		h.hear(at(float64(100*i + 50)))
+		h.replace(nil, at(float64(100*i+60)))
+	}
+	if len(h.gaps) != maxGaps {
+		t.Errorf("%d gaps are remembered", len(h.gaps))
+	}
+	for i := range 3 * maxGaps {
+		if !h.unknown(at(float64(100*i+55)), time.Second) {
+			t.Fatalf("the gap at %d is forgotten", 100*i+55)
+		}
+	}
+	if h.unknown(at(float64(100*(3*maxGaps-1)+35)), time.Second) {
+		t.Error("a time at which the watch told everything counts as unknown")
 	}
 }
 
@@ -258,64 +320,152 @@ func TestTrimKeepsWhatRecordsNeed(t *testing.T) {
 type life struct {
 	uid      string
 	from, to time.Time // to is zero for the last
+	// stamp is when it was created by the clock of the API server that made it.
+	stamp time.Time
 }
 
-// TestNeverSureAndWrong plays many histories of one name, told by a watch that
-// lags and may have missed deletions, and asks about every moment: a result that is
-// sure must be the truth, and an ambiguous one must contain it.
+// TestNeverSureAndWrong plays many histories of one name, made by API servers whose clocks differ, told by a
+// watch that lags and is interrupted, after which it either goes on where it was or begins with a new list. It
+// asks about every moment: a result that is sure must be the truth, an ambiguous one must contain
+// it, unless it is known that there is something that nobody told.
 func TestNeverSureAndWrong(t *testing.T) {
+	sure := 0
 	for seed := range uint64(2000) {
 		rng := rand.New(rand.NewPCG(seed, 7))
-		lives := randomLives(rng)
-		h := newTestHistory()
-		told := tell(rng, h, lives)
-		for range 50 {
-			when := at(rng.Float64() * 60)
-			// What the watch has not told yet cannot be known.
-			if when.After(told) {
-				continue
-			}
-			check(t, seed, h.at("shop", "web-0", when), truth(lives, when), when)
+		offsets := []time.Duration{0}
+		if rng.IntN(2) == 0 {
+			offsets = []time.Duration{time.Duration(rng.IntN(600)-300) * time.Second, time.Duration(rng.IntN(600)-300) * time.Second}
 		}
+		lives := randomLives(rng, offsets)
+		w := &watchStory{rng: rng, h: newTestHistory(), lives: lives, connected: at(-60), now: noon}
+		w.h.offsets = offsets
+		w.play()
+		for range 50 {
+			when := at(rng.Float64() * 120)
+			got := w.h.at("shop", "web-0", when, time.Second)
+			if got.Confidence == event.ByName {
+				sure++
+			}
+			if want := truth(lives, when); want != "" { // else whoever is named, no request can have reached it
+				check(t, seed, w.h, got, want, when)
+			}
+		}
+	}
+	if sure < 40_000 {
+		t.Errorf("only %d of 100,000 answers were sure", sure)
 	}
 }
 
-func randomLives(rng *rand.Rand) []life {
-	n := 1 + rng.IntN(6)
+func randomLives(rng *rand.Rand, offsets []time.Duration) []life {
+	n := 1 + rng.IntN(8)
 	out := make([]life, 0, n)
 	t := at(rng.Float64() * 3)
 	for i := range n {
-		end := t.Add(time.Duration(rng.Float64() * float64(15*time.Second)))
-		out = append(out, life{uid: fmt.Sprint("u", i), from: t, to: end})
+		end := t.Add(time.Duration(rng.Float64() * float64(30*time.Second)))
+		out = append(out, life{uid: fmt.Sprint("u", i), from: t, to: end, stamp: t.Add(offsets[rng.IntN(len(offsets))])})
 		t = end.Add(time.Duration(rng.Float64() * rng.Float64() * float64(5*time.Second)))
 	}
 	out[len(out)-1].to = time.Time{}
 	return out
 }
 
-// tell feeds the history with up to two seconds of lag, or by a new list after a
-// lost watch, and returns the time up to which everything was told.
-func tell(rng *rand.Rand, h *history, lives []life) time.Time {
-	now := noon
-	advance := func(to time.Time) {
-		if seen := to.Add(time.Duration(rng.Float64() * float64(2*time.Second))); seen.After(now) {
-			now = seen
+// watchStory is how a history hears of the lives of a name.
+type watchStory struct {
+	rng       *rand.Rand
+	h         *history
+	lives     []life
+	now       time.Time
+	connected time.Time
+}
+
+// change is a beginning or an end.
+type change struct {
+	at   time.Time
+	life life
+	end  bool
+}
+
+func (w *watchStory) changes() []change {
+	var out []change
+	for _, l := range w.lives {
+		out = append(out, change{l.from, l, false})
+		if !l.to.IsZero() {
+			out = append(out, change{l.to, l, true})
 		}
 	}
-	for i, l := range lives {
-		advance(l.from)
-		p := pod(l.uid, "web-0", l.from)
-		if rng.IntN(4) == 0 {
-			h.replace([]*record{newRecord(p)}, now)
-		} else {
-			put(h, now, p)
+	return out
+}
+
+func (w *watchStory) play() {
+	outage := span{}
+	if w.rng.IntN(2) == 0 {
+		outage.from = at(w.rng.Float64() * 60)
+		outage.to = outage.from.Add(time.Duration(w.rng.Float64() * float64(40*time.Second)))
+	}
+	relist := w.rng.IntN(2) == 0
+	for _, c := range w.changes() {
+		during := !c.at.Before(outage.from) && c.at.Before(outage.to)
+		if c.at.After(outage.to) {
+			w.resume(&outage, relist)
 		}
-		if !l.to.IsZero() && (rng.IntN(4) != 0 || i == len(lives)-1) {
-			advance(l.to)
-			h.remove(l.uid, now)
+		switch {
+		case during && relist: // nobody hears of it
+		case during:
+			w.reach(outage.to)
+			w.connected = outage.to
+			w.tell(c)
+		default:
+			w.reach(c.at.Add(time.Duration(w.rng.Float64() * float64(2*time.Second))))
+			w.tell(c)
 		}
 	}
-	return at(60)
+	w.resume(&outage, relist)
+	w.reach(at(240))
+	w.hear()
+}
+
+// resume ends an outage, once.
+func (w *watchStory) resume(outage *span, relist bool) {
+	if outage.to.IsZero() {
+		return
+	}
+	w.reach(outage.to)
+	w.connected = outage.to
+	if relist {
+		var list []*record
+		for _, l := range w.lives {
+			if !l.from.After(outage.to) && (l.to.IsZero() || l.to.After(outage.to)) {
+				list = append(list, newRecord(pod(l.uid, "web-0", l.stamp)))
+			}
+		}
+		w.h.replace(list, w.now)
+	}
+	*outage = span{}
+}
+
+func (w *watchStory) reach(t time.Time) {
+	if t.After(w.now) {
+		w.now = t
+	}
+}
+
+func (w *watchStory) live() bool { return w.now.Sub(w.connected) > watchLag }
+
+func (w *watchStory) tell(c change) {
+	if c.end {
+		w.h.remove(c.life.uid, w.now)
+	} else {
+		r := newRecord(pod(c.life.uid, "web-0", c.life.stamp))
+		r.fresh = w.live()
+		w.h.put(r, w.now)
+	}
+	w.hear()
+}
+
+func (w *watchStory) hear() {
+	if w.live() {
+		w.h.hear(w.now)
+	}
 }
 
 func truth(lives []life, t time.Time) string {
@@ -327,21 +477,20 @@ func truth(lives []life, t time.Time) string {
 	return ""
 }
 
-func check(t *testing.T, seed uint64, got event.Pod, want string, when time.Time) {
+func check(t *testing.T, seed uint64, h *history, got event.Pod, want string, when time.Time) {
 	t.Helper()
-	if want == "" {
-		return // nobody had the name: whoever is named, no request can have reached it
-	}
 	switch got.Confidence {
 	case event.ByName:
 		if got.UID != want {
 			t.Fatalf("seed %d, %v: sure of %s, but it was %s", seed, when, got.UID, want)
 		}
 	case event.Ambiguous:
-		if !slices.Contains(got.Candidates, want) {
+		if !slices.Contains(got.Candidates, want) && !h.unknown(when, time.Second) {
 			t.Fatalf("seed %d, %v: candidates %v without %s", seed, when, got.Candidates, want)
 		}
 	default:
-		t.Fatalf("seed %d, %v: nobody known, but it was %s", seed, when, want)
+		if !h.unknown(when, time.Second) {
+			t.Fatalf("seed %d, %v: nobody known, but it was %s", seed, when, want)
+		}
 	}
 }

@@ -32,9 +32,10 @@ type HoldOptions struct {
 }
 
 // Hold passes events on once they are complete. Only telemetry of a pod that is
-// not known yet waits, each pod for itself: until the pod becomes known, or for
-// the time of HoldOptions.Max at most. An event that has waited long enough, or finds no
-// room, is passed on as it is, and both cases are counted.
+// not known yet waits, or of a container that its pod's status does not name yet, each pod for itself:
+// until that becomes known, or for the time of HoldOptions.Max at most. An event that has waited
+// long enough, or finds no room, is passed on as it is, and both cases are counted. A container that
+// was waited for in vain is not waited for again.
 //
 // No event is ever dropped but one: telemetry of a pod that turns out to run on another
 // node than the one that reported it. Whoever sent it is lying, so it must join nothing
@@ -51,13 +52,16 @@ type Hold struct {
 	queue []*held
 	// count is how many wait.
 	count int
-	// ready are events whose pod has become known.
-	ready []*held
-	wake  chan struct{}
+	// news are the UIDs of those of the pods of which more has become known, each once.
+	news []string
+	wake chan struct{}
 }
 
-// waiting are the events of one unknown pod, oldest first.
-type waiting struct{ events []*held }
+// waiting are the events of one pod, by the UID of their cgroups.
+type waiting struct {
+	events []*held // oldest first
+	news   bool    // it is among the Hold's
+}
 
 type held struct {
 	e        *event.Event
@@ -96,19 +100,20 @@ func NewHold(opts HoldOptions) (*Hold, error) {
 
 // The outcomes of a wait, as the metrics name them.
 const (
-	outcomeResolved = "resolved"
-	outcomeTimeout  = "timeout"
-	outcomeNoRoom   = "no-room"
-	outcomeStopped  = "stopped"
-	outcomeForeign  = "foreign"
+	outcomeResolved  = "resolved"
+	outcomeTimeout   = "timeout"
+	outcomeContainer = "container-timeout"
+	outcomeNoRoom    = "no-room"
+	outcomeStopped   = "stopped"
+	outcomeForeign   = "foreign"
 )
 
 func (h *Hold) register() error {
 	h.outcome = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "portcullis_identity_held_total",
-		Help: "Telemetry events of pods not known at first, by outcome: resolved, or passed on incomplete because of timeout, no-room or stopped, or dropped as foreign.",
+		Help: "Telemetry events of pods or containers not known at first, by outcome: resolved, or passed on incomplete because of timeout (of the pod), container-timeout, no-room or stopped, or dropped as foreign.",
 	}, []string{"outcome"})
-	for _, o := range []string{outcomeResolved, outcomeTimeout, outcomeNoRoom, outcomeStopped, outcomeForeign} {
+	for _, o := range []string{outcomeResolved, outcomeTimeout, outcomeContainer, outcomeNoRoom, outcomeStopped, outcomeForeign} {
 		h.outcome.WithLabelValues(o)
 	}
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -131,41 +136,41 @@ func (h *Hold) Submit(e *event.Event, deliver func(*event.Event)) {
 		deliver(e)
 		return
 	}
-	outcome := h.opts.Resolver.completeTelemetry(e)
-	if outcome == PodUnknown && h.keep(e, deliver) {
-		return
+	uid := e.Pod.UID
+	if !h.opts.Resolver.mayLearn(e, h.opts.Resolver.completeTelemetry(e)) || !h.keep(uid, e, deliver) {
+		h.finish(e, deliver)
 	}
-	h.finish(e, deliver)
 }
 
 // finish hands on an event that waits no longer, unless it is foreign.
-func (h *Hold) finish(e *event.Event, deliver func(*event.Event)) (delivered bool) {
-	if h.opts.Resolver.Complete(e) == Foreign {
-		return false
+func (h *Hold) finish(e *event.Event, deliver func(*event.Event)) Outcome {
+	outcome := h.opts.Resolver.Complete(e)
+	if outcome != Foreign {
+		deliver(e)
 	}
-	deliver(e)
-	return true
+	return outcome
 }
 
-// keep takes the event in, unless there is no room or the pod has become known.
-func (h *Hold) keep(e *event.Event, deliver func(*event.Event)) bool {
+// keep takes the event in, unless there is no room or what it lacks has become known. The UID is that of
+// its cgroup.
+func (h *Hold) keep(uid string, e *event.Event, deliver func(*event.Event)) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	// The pod may have become known since: learned is called after the fact and
+	// More may have become known since: learned is called after the fact and
 	// under this lock, so one of the two sees the other.
-	if h.opts.Resolver.completeTelemetry(e) != PodUnknown {
+	if !h.opts.Resolver.mayLearn(e, h.opts.Resolver.completeTelemetry(e)) {
 		return false
 	}
-	pod := h.pods[e.Pod.UID]
+	pod := h.pods[uid]
 	if h.count >= h.opts.MaxEvents || pod != nil && len(pod.events) >= h.opts.MaxPerPod {
 		h.outcome.WithLabelValues(outcomeNoRoom).Inc()
 		return false
 	}
 	if pod == nil {
 		pod = &waiting{}
-		h.pods[e.Pod.UID] = pod
+		h.pods[uid] = pod
 	}
-	entry := &held{e: e, uid: e.Pod.UID, deliver: deliver, deadline: time.Now().Add(h.opts.Max)}
+	entry := &held{e: e, uid: uid, deliver: deliver, deadline: time.Now().Add(h.opts.Max)}
 	pod.events = append(pod.events, entry)
 	h.enqueue(entry)
 	return true
@@ -182,28 +187,17 @@ func (h *Hold) enqueue(entry *held) {
 	}
 }
 
-// learned moves a pod's events to those that are ready.
+// learned notes that more is known of a pod.
 func (h *Hold) learned(uid, hash string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.release(uid)
-	if hash != "" {
-		h.release(hash)
+	for _, id := range []string{uid, hash} {
+		if pod := h.pods[id]; pod != nil && !pod.news {
+			pod.news = true
+			h.news = append(h.news, id)
+			h.signal()
+		}
 	}
-}
-
-func (h *Hold) release(uid string) {
-	pod := h.pods[uid]
-	if pod == nil {
-		return
-	}
-	delete(h.pods, uid)
-	for _, entry := range pod.events {
-		entry.left = true
-	}
-	h.count -= len(pod.events)
-	h.ready = append(h.ready, pod.events...)
-	h.signal()
 }
 
 func (h *Hold) signal() {
@@ -233,11 +227,33 @@ func (h *Hold) Run(ctx context.Context) error {
 	}
 }
 
+// takeReady takes out the events that lack nothing any more.
 func (h *Hold) takeReady() []*held {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	ready := h.ready
-	h.ready = nil
+	var ready []*held
+	for _, uid := range h.news {
+		if pod := h.pods[uid]; pod != nil {
+			pod.news = false
+			ready = append(ready, h.ready(uid, pod)...)
+		}
+	}
+	h.news = nil
+	return ready
+}
+
+func (h *Hold) ready(uid string, pod *waiting) (ready []*held) {
+	pod.events = slices.DeleteFunc(pod.events, func(entry *held) bool {
+		entry.left = !h.opts.Resolver.mayLearn(entry.e, h.opts.Resolver.completeTelemetry(entry.e))
+		if entry.left {
+			ready = append(ready, entry)
+		}
+		return entry.left
+	})
+	h.count -= len(ready)
+	if len(pod.events) == 0 {
+		delete(h.pods, uid)
+	}
 	return ready
 }
 
@@ -258,10 +274,6 @@ func (h *Hold) overdue(now time.Time) []*held {
 		}
 		out = append(out, first)
 		h.drop(first)
-	}
-	if now.IsZero() {
-		out = append(out, h.ready...)
-		h.ready = nil
 	}
 	return out
 }
@@ -285,14 +297,21 @@ func (h *Hold) untilNext(now time.Time) time.Duration {
 	return h.queue[0].deadline.Sub(now)
 }
 
-// pass completes the events once more, which is where resolved ones get their
-// pod and foreign ones show, and hands them on.
+// pass completes the events once more, which is where foreign ones show, and hands them on.
 func (h *Hold) pass(outcome string, events []*held) {
 	for _, entry := range events {
-		if !h.finish(entry.e, entry.deliver) {
+		switch h.finish(entry.e, entry.deliver) {
+		case Foreign:
 			h.outcome.WithLabelValues(outcomeForeign).Inc()
-			continue
+		case ContainerUnknown:
+			counted := outcome
+			if outcome == outcomeTimeout {
+				h.opts.Resolver.giveUp(entry.e)
+				counted = outcomeContainer
+			}
+			h.outcome.WithLabelValues(counted).Inc()
+		case Completed, PodUnknown:
+			h.outcome.WithLabelValues(outcome).Inc()
 		}
-		h.outcome.WithLabelValues(outcome).Inc()
 	}
 }

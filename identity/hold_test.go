@@ -34,6 +34,13 @@ func (d *delivered) count() int {
 	return len(d.events)
 }
 
+// nth is the event that was passed on after n others.
+func (d *delivered) nth(n int) *event.Event {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.events[n]
+}
+
 // holding runs a Hold inside a synctest bubble until the test function returns.
 func holding(t *testing.T, opts HoldOptions, test func(r *Resolver, h *Hold)) {
 	t.Helper()
@@ -52,7 +59,7 @@ func holding(t *testing.T, opts HoldOptions, test func(r *Resolver, h *Hold)) {
 		test(r, h)
 		cancel()
 		wg.Wait()
-		if h.count != 0 || len(h.pods) != 0 || len(h.ready) != 0 {
+		if h.count != 0 || len(h.pods) != 0 || len(h.news) != 0 {
 			t.Errorf("the hold still has %d events of %d pods", h.count, len(h.pods))
 		}
 	})
@@ -114,6 +121,70 @@ func TestHoldDropsForeign(t *testing.T) {
 		}
 		if h.counted(outcomeForeign) != 2 || h.counted(outcomeResolved) != 2 || testutil.ToFloat64(r.metrics.foreign) != 3 {
 			t.Errorf("%v held ones dropped, %v resolved, %v foreign", h.counted(outcomeForeign), h.counted(outcomeResolved), testutil.ToFloat64(r.metrics.foreign))
+		}
+	})
+}
+
+// TestHoldWaitsForTheContainer: no rule judges a container's name before its status has told it.
+func TestHoldWaitsForTheContainer(t *testing.T) {
+	holding(t, HoldOptions{}, func(r *Resolver, h *Hold) {
+		of := func(uid, id string) *event.Event {
+			e := telemetry(uid)
+			e.Container = &event.Container{ID: id}
+			return e
+		}
+		created := time.Now()
+		r.put(newRecord(pod("u1", "web-0", created, running("c1"))))
+		r.put(newRecord(pod("m1", "etcd-node-1", created, mirrorOf("hash"))))
+		var d delivered
+		h.Submit(of("u1", "c1"), d.take) // known
+		h.Submit(of("u1", "c2"), d.take)
+		h.Submit(of("u1", "c3"), d.take)
+		h.Submit(of("hash", "s1"), d.take)
+		h.Submit(of("u2", "c4"), d.take)
+		if d.count() != 1 {
+			t.Fatalf("%d events passed at once, want that of the known container", d.count())
+		}
+		time.Sleep(time.Second)
+		r.put(newRecord(pod("u1", "web-0", created, running("c2", "c1"))))
+		r.put(newRecord(pod("m1", "etcd-node-1", created, mirrorOf("hash"), running("s1"))))
+		r.put(newRecord(pod("u2", "web-1", created)))
+		synctest.Wait()
+		if d.count() != 3 || d.nth(1).Container.Name != "main" || d.nth(2).Container.Name != "main" {
+			t.Fatalf("%d events have passed", d.count())
+		}
+		r.put(newRecord(pod("u2", "web-1", created, running("c4"))))
+		synctest.Wait()
+		if d.count() != 4 || d.nth(3).Pod.Name != "web-1" || d.nth(3).Container.Name != "main" {
+			t.Errorf("first its pod became known, then its container: %+v", d.nth(3))
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if d.count() != 5 || d.nth(4).Pod.Name != "web-0" || d.nth(4).Container.Name != "" || h.counted(outcomeContainer) != 1 {
+			t.Errorf("of the container that stays unknown: %+v", d.nth(4))
+		}
+		// It was waited for once, and that is enough: it may be nested in another.
+		h.Submit(of("u1", "c3"), d.take)
+		if d.count() != 6 {
+			t.Error("telemetry of a container that was given up waits again")
+		}
+	})
+}
+
+func TestHoldDoesNotWaitInVain(t *testing.T) {
+	holding(t, HoldOptions{}, func(r *Resolver, h *Hold) {
+		r.put(newRecord(pod("gone", "web-0", time.Now(), running("c1"))))
+		r.remove("gone")
+		r.put(newRecord(pod("old", "web-1", time.Now(), running("c1"))))
+		var d delivered
+		e := telemetry("gone")
+		e.Container = &event.Container{ID: "x"}
+		h.Submit(e, d.take)
+		e = telemetry("old")
+		e.Container, e.Time = &event.Container{ID: "x"}, time.Now().Add(-time.Hour)
+		h.Submit(e, d.take)
+		if d.count() != 2 || testutil.ToFloat64(r.metrics.nameless) != 2 {
+			t.Errorf("%d passed at once, %v are counted as of unknown containers", d.count(), testutil.ToFloat64(r.metrics.nameless))
 		}
 	})
 }

@@ -21,7 +21,9 @@ type metrics struct {
 	resolved     [sides][event.Exact + 1]prometheus.Counter
 	contradicted prometheus.Counter
 	foreign      prometheus.Counter
+	nameless     prometheus.Counter
 	evicted      prometheus.Counter
+	stored       *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer, r *Resolver) (*metrics, error) {
@@ -38,10 +40,21 @@ func newMetrics(reg prometheus.Registerer, r *Resolver) (*metrics, error) {
 			Name: "portcullis_identity_foreign_total",
 			Help: "Telemetry events not believed because their pod runs on another node than the one that reported them, a sign of an attack.",
 		}),
+		nameless: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "portcullis_identity_unknown_containers_total",
+			Help: "Telemetry events of known pods that were passed on without the container's name, because the pod's status did not tell it.",
+		}),
 		evicted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "portcullis_identity_evicted_total",
 			Help: "Deleted pods forgotten before their retention because there were too many.",
 		}),
+	}
+	m.stored = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "portcullis_identity_stored_total",
+		Help: "Records of the history written to the store, by outcome: stored, failed, or too-large to be stored.",
+	}, []string{"outcome"})
+	for _, outcome := range []string{storedWell, storedFailed, storedTooLarge} {
+		m.stored.WithLabelValues(outcome)
 	}
 	for side, label := range [sides]string{"telemetry", "caller", "target"} {
 		for c := event.Unknown; c <= event.Exact; c++ {
@@ -56,9 +69,13 @@ func newMetrics(reg prometheus.Registerer, r *Resolver) (*metrics, error) {
 		Name: "portcullis_identity_deleted_pods",
 		Help: "Deleted pods that are remembered.",
 	}, func() float64 { _, gone := r.size(); return float64(gone) })
+	unstored := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "portcullis_identity_unstored_pods",
+		Help: "Pods of which something is known that the store does not have yet.",
+	}, func() float64 { return float64(r.unstored.size()) })
 	return m, errors.Join(
-		reg.Register(resolved), reg.Register(m.contradicted), reg.Register(m.foreign), reg.Register(m.evicted),
-		reg.Register(pods), reg.Register(gone))
+		reg.Register(resolved), reg.Register(m.contradicted), reg.Register(m.foreign), reg.Register(m.nameless),
+		reg.Register(m.evicted), reg.Register(m.stored), reg.Register(pods), reg.Register(gone), reg.Register(unstored))
 }
 
 func (m *metrics) count(side int, c event.Confidence) { m.resolved[side][c].Inc() }

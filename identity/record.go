@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"maps"
 	"strings"
 	"time"
 
@@ -22,14 +23,28 @@ type record struct {
 	hash        string
 	owner       Owner
 	hostNetwork bool
-	created     time.Time
-	// deleted is the latest moment at which the pod can have lived; zero while it does.
+	// created is the creationTimestamp: cut to the second, and by the clock of whatever API server made the
+	// pod. What follows is by our own clock.
+	created time.Time
+	// learned is when the resolver heard of the pod. It was made at most watchLag before that if
+	// fresh is set, else any time.
+	learned time.Time
+	fresh   bool
+	// deleted is the latest moment at which the pod can have lived, as far as its own end tells; zero while it
+	// does. See history.end for what its successor tells.
 	deleted time.Time
+	// sure is until when the pod is known to have lived, where nobody saw it go; zero where
+	// somebody did.
+	sure time.Time
 	// removed is when the resolver learned of the deletion, for the retention.
-	removed    time.Time
+	removed time.Time
+	// stored is when the Store got the record last.
+	stored     time.Time
 	containers map[string]container
 	// seen orders the containers' IDs by arrival, oldest first.
 	seen []string
+	// nameless are containers that were waited for in vain, see Hold.
+	nameless map[string]struct{}
 }
 
 // container is what is kept of one container, found by its ID.
@@ -60,14 +75,31 @@ func newRecord(pod *corev1.Pod) *record {
 	return r
 }
 
-// inherit takes over the containers that an earlier state of the pod knew: the
-// status names only the present container and the one before it.
-func (r *record) inherit(old *record) {
+// inherit takes over what an earlier state of the pod knew: since when it is known, and the
+// containers, of which the status names only the present one and the one before it. It reports
+// whether the state says something that the earlier one did not.
+func (r *record) inherit(old *record) (news bool) {
+	news = !old.removed.IsZero() || !r.describesAs(old)
+	r.learned, r.fresh, r.stored, r.nameless = old.learned, old.fresh, old.stored, old.nameless
 	present, order := r.containers, r.seen
 	r.containers, r.seen = old.containers, old.seen
 	for _, id := range order {
+		known, ok := r.containers[id]
+		news = news || !ok || !known.equals(present[id])
 		r.addContainer(id, present[id])
 	}
+	return news
+}
+
+// describesAs reports whether two states of a pod agree in all but their containers.
+func (r *record) describesAs(other *record) bool {
+	return r.pod.Node == other.pod.Node && maps.Equal(r.pod.Labels, other.pod.Labels) &&
+		r.hash == other.hash && r.owner == other.owner
+}
+
+func (c container) equals(other container) bool {
+	return c.name == other.name && c.image == other.image &&
+		(c.privileged != nil && *c.privileged) == (other.privileged != nil && *other.privileged)
 }
 
 func (r *record) addContainers(pod *corev1.Pod) {
@@ -98,21 +130,6 @@ func (r *record) addContainer(id string, c container) {
 		delete(r.containers, r.seen[0])
 		r.seen = r.seen[1:]
 	}
-}
-
-// fits reports whether the pod can have lived at the time, give or take the tolerance.
-func (r *record) fits(t time.Time, tolerance time.Duration) bool {
-	return r.begun(t, tolerance) && !r.over(t, tolerance)
-}
-
-// begun reports whether the pod can have existed, now or before.
-func (r *record) begun(t time.Time, tolerance time.Duration) bool {
-	return !t.Before(r.created.Add(-tolerance))
-}
-
-// over reports whether the pod was gone for longer than the tolerance.
-func (r *record) over(t time.Time, tolerance time.Duration) bool {
-	return !r.deleted.IsZero() && t.After(r.deleted.Add(tolerance))
 }
 
 // bareID removes the runtime from a container ID: containerd://<id>.

@@ -5,15 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
@@ -39,9 +38,11 @@ type Options struct {
 	Retention time.Duration
 	// MaxGone bounds the deleted pods that are remembered; DefaultMaxGone if zero.
 	MaxGone int
-	// Tolerance is how far the clocks of API servers and Portcullis may be apart
-	// when a time is held against a pod's life; DefaultTolerance if zero.
-	Tolerance  time.Duration
+	// Tolerance is how far a time may be off when it is held against a pod's life, beside what the
+	// event says of its clock; DefaultTolerance if zero.
+	Tolerance time.Duration
+	// Store keeps the history for the next process. Nil forgets it.
+	Store      Store
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	// Now is the clock; time.Now if nil.
@@ -90,6 +91,14 @@ type Resolver struct {
 	// learned are called with each pod that becomes known with its node, under no lock.
 	learned []func(uid, hash string)
 	foreign foreign
+	// resourceVersion is what the watch told last, or an earlier process' did.
+	resourceVersion string
+	// since is when the watch connected last.
+	since time.Time
+
+	unstored    unstored
+	storedWatch []byte // of the store loop alone
+	storeFailed rate.Sometimes
 
 	syncOnce sync.Once
 	synced   chan struct{}
@@ -104,6 +113,11 @@ func New(opts Options) (*Resolver, error) {
 		opts:    opts,
 		history: newHistory(opts.Tolerance, opts.Retention, opts.MaxGone),
 		synced:  make(chan struct{}),
+
+		storeFailed: rate.Sometimes{Interval: time.Minute},
+	}
+	if opts.Store != nil {
+		r.history.touched = func(uid string) { r.unstored.add(uid) }
 	}
 	m, err := newMetrics(opts.Registerer, r)
 	if err != nil {
@@ -113,25 +127,22 @@ func New(opts Options) (*Resolver, error) {
 	return r, nil
 }
 
-// Run watches pods until the context ends; then it returns nil.
+// Run watches pods until the context ends; then it stores what is left to store, and returns nil.
 func (r *Resolver) Run(ctx context.Context) error {
 	logger := logr.FromSlogHandler(r.opts.Logger.Handler())
-	pods := r.opts.Client.CoreV1().Pods(metav1.NamespaceAll)
-	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			return pods.List(ctx, o)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			return pods.Watch(ctx, o)
-		},
-	}, r.opts.Client)
-	reflector := cache.NewReflectorWithOptions(lw, &corev1.Pod{}, store{r}, cache.ReflectorOptions{
+	reflector := cache.NewReflectorWithOptions(r.listerWatcher(), &corev1.Pod{}, watched{r}, cache.ReflectorOptions{
 		Name: "identity", Logger: &logger,
 	})
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var storing sync.WaitGroup
+	storing.Go(func() { r.storeLoop(watching) })
 	var wg sync.WaitGroup
 	wg.Go(func() { r.expireLoop(ctx) })
+	r.catchUp(ctx)
 	reflector.RunWithContext(ctx)
 	wg.Wait()
+	stop() // Only now, so that the last changes are stored.
+	storing.Wait()
 	return nil
 }
 
@@ -144,8 +155,22 @@ func (r *Resolver) expireLoop(ctx context.Context) {
 			return
 		case <-tick.C:
 			r.expire()
+			if r.opts.Store != nil {
+				r.refresh()
+			}
 		}
 	}
+}
+
+// SetOffsets tells how far the clocks of API servers are ahead of ours, or may be: the times in
+// objects are by one of these clocks. None stands for clocks that agree.
+func (r *Resolver) SetOffsets(offsets []time.Duration) {
+	if len(offsets) == 0 {
+		offsets = []time.Duration{0}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.history.offsets = slices.Clone(offsets)
 }
 
 // Synced reports whether all pods of the cluster have been seen once. Before
@@ -196,16 +221,23 @@ func (r *Resolver) RunsOn(podUID, node string) (runs, known bool) {
 }
 
 // Alive reports whether the pod with that UID exists. A pod that is not known
-// may never have existed, may be newer than what the watch has told, or may be gone for long.
+// may never have existed, may be newer than what the watch has told, or may be gone for long. Before
+// Synced none is.
 func (r *Resolver) Alive(uid string) (alive, known bool) {
+	if !r.Synced() {
+		return false, false
+	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	rec, ok := r.history.pods[uid]
 	return ok && rec.removed.IsZero(), ok
 }
 
-// Current returns the living pod of that name, with the confidence ByName.
+// Current returns the living pod of that name, with the confidence ByName. There is none before Synced.
 func (r *Resolver) Current(namespace, podName string) (event.Pod, bool) {
+	if !r.Synced() {
+		return event.Pod{}, false
+	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	rec := r.history.current(namespace, podName)
@@ -222,7 +254,7 @@ func (r *Resolver) Current(namespace, podName string) (event.Pod, bool) {
 func (r *Resolver) At(namespace, podName string, t time.Time) event.Pod {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.history.at(namespace, podName, t)
+	return r.history.at(namespace, podName, t, r.opts.Tolerance)
 }
 
 // Owner is the controller of a pod, such as a ReplicaSet; empty for a pod without.
@@ -234,8 +266,8 @@ type Details struct {
 	Owner       Owner
 	HostNetwork bool
 	Static      bool
-	// Created has the resolution of a second. Deleted is the latest moment at
-	// which the pod can have lived, zero while it does.
+	// Created is the creationTimestamp, of the resolution of a second and of an API server's clock. Deleted is
+	// the latest moment at which the pod can have lived, zero while it does.
 	Created, Deleted time.Time
 }
 
@@ -249,7 +281,7 @@ func (r *Resolver) Details(uid string) (Details, bool) {
 	}
 	return Details{
 		Pod: rec.pod, Owner: rec.owner, HostNetwork: rec.hostNetwork, Static: rec.hash != "",
-		Created: rec.created, Deleted: rec.deleted,
+		Created: rec.created, Deleted: r.history.end(rec),
 	}, true
 }
 
@@ -298,11 +330,40 @@ func (r *Resolver) remove(uid string) {
 	}
 }
 
-func (r *Resolver) replace(records []*record) {
+func (r *Resolver) replace(records []*record, resourceVersion string) {
 	r.mu.Lock()
 	learned := r.history.replace(records, r.opts.Now())
+	r.resourceVersion = resourceVersion
 	r.mu.Unlock()
 	r.expire()
 	r.announce(learned...)
 	r.syncOnce.Do(func() { close(r.synced) })
+}
+
+// heard notes that the watch has told everything up to a resource version.
+func (r *Resolver) heard(resourceVersion string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.resourceVersion = resourceVersion
+	if now := r.opts.Now(); r.isLive(now) {
+		r.history.hear(now)
+	}
+}
+
+// connected notes that a watch begins. What it tells at first may be old.
+func (r *Resolver) connected() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.since = r.opts.Now()
+}
+
+// live reports whether the watch tells of what happens now.
+func (r *Resolver) live() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.isLive(r.opts.Now())
+}
+
+func (r *Resolver) isLive(now time.Time) bool {
+	return !r.since.IsZero() && now.Sub(r.since) > watchLag
 }

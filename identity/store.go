@@ -1,58 +1,327 @@
 package identity
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/tools/cache"
+	"github.com/portcullis-dev/portcullis/event"
 )
 
-// store is the Resolver as the watch's machinery sees it. Feeding the history
-// directly, without an informer's own store between, halves the memory, and tells
-// of a new list as one step: whoever is not on it is gone.
-type store struct{ resolver *Resolver }
-
-var _ cache.TransformingStore = store{}
-
-// Add takes over a pod.
-func (s store) Add(obj any) error {
-	pod, ok := obj.(*corev1.Pod)
-	if !ok {
-		return fmt.Errorf("identity got a %T, want a pod", obj)
-	}
-	s.resolver.put(newRecord(pod))
-	return nil
+// Store is where the history outlives the process. It may forget what was not written for as long as
+// StoreTTL. What Put and Delete have returned nil for is there after a crash.
+type Store interface {
+	Put(ctx context.Context, key string, value []byte) error
+	// Delete removes a value. That there is none is no error.
+	Delete(ctx context.Context, key string) error
+	// Range calls visit with each value, and when it was written, until visit returns an error, which it returns.
+	Range(ctx context.Context, visit func(key string, value []byte, at time.Time) error) error
 }
 
-// Update takes over a pod's new state.
-func (s store) Update(obj any) error { return s.Add(obj) }
+// StoreTTL is how long a Store has to keep at least what is not written again.
+const StoreTTL = 24 * time.Hour
 
-// Delete notes that a pod is gone.
-func (s store) Delete(obj any) error {
-	pod, ok := obj.(*corev1.Pod)
-	if !ok {
-		return fmt.Errorf("identity got a %T, want a pod", obj)
-	}
-	s.resolver.remove(string(pod.UID))
-	return nil
+const (
+	// podKey begins the keys of pods, before the UID.
+	podKey = "pod/"
+	// watchKey is the key of what is known of the watch.
+	watchKey = "watch"
+	// maxStored bounds one pod's value. Labels are all that people can make long.
+	maxStored = 256 << 10
+	// storeInterval is how often what has changed is stored, each pod once however often it did.
+	storeInterval = time.Second
+	// refreshInterval is how long a value that does not change is left alone.
+	refreshInterval = StoreTTL / 4
+	// stopTimeout bounds storing what is left when the Resolver ends.
+	stopTimeout = 3 * time.Second
+)
+
+// The outcomes of storing, as the metrics name them.
+const (
+	storedWell     = "stored"
+	storedFailed   = "failed"
+	storedTooLarge = "too-large"
+)
+
+// storedPod is a record as the Store has it. Fields may be added; none may change its meaning.
+type storedPod struct {
+	UID         string            `json:"uid"`
+	Namespace   string            `json:"namespace"`
+	Name        string            `json:"name"`
+	Node        string            `json:"node,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Hash        string            `json:"hash,omitempty"`
+	OwnerKind   string            `json:"ownerKind,omitempty"`
+	OwnerName   string            `json:"ownerName,omitempty"`
+	HostNetwork bool              `json:"hostNetwork,omitempty"`
+	Created     time.Time         `json:"created"`
+	Learned     time.Time         `json:"learned"`
+	Fresh       bool              `json:"fresh,omitempty"`
+	Deleted     time.Time         `json:"deleted,omitzero"`
+	Sure        time.Time         `json:"sure,omitzero"`
+	Removed     time.Time         `json:"removed,omitzero"`
+	// Containers are oldest first.
+	Containers []storedContainer `json:"containers,omitempty"`
 }
 
-// Replace takes over a complete list.
-func (s store) Replace(list []any, _ string) error {
-	records := make([]*record, 0, len(list))
-	for _, obj := range list {
-		pod, ok := obj.(*corev1.Pod)
-		if !ok {
-			return fmt.Errorf("identity got a %T, want a pod", obj)
+type storedContainer struct {
+	ID         string `json:"id"`
+	Name       string `json:"name"`
+	Image      string `json:"image,omitempty"`
+	Privileged *bool  `json:"privileged,omitempty"`
+}
+
+// storedWatch is up to where everything is stored.
+type storedWatch struct {
+	// ResourceVersion is what the watch told last.
+	ResourceVersion string       `json:"resourceVersion"`
+	Told            time.Time    `json:"told"`
+	Begin           time.Time    `json:"begin,omitzero"`
+	Gaps            []storedSpan `json:"gaps,omitempty"`
+}
+
+type storedSpan struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
+func (r *record) toStore() storedPod {
+	s := storedPod{
+		UID: r.pod.UID, Namespace: r.pod.Namespace, Name: r.pod.Name, Node: r.pod.Node, Labels: r.pod.Labels,
+		Hash: r.hash, OwnerKind: r.owner.Kind, OwnerName: r.owner.Name, HostNetwork: r.hostNetwork,
+		Created: r.created, Learned: r.learned, Fresh: r.fresh, Deleted: r.deleted, Sure: r.sure, Removed: r.removed,
+	}
+	for _, id := range r.seen {
+		c := r.containers[id]
+		s.Containers = append(s.Containers, storedContainer{ID: id, Name: c.name, Image: c.image, Privileged: c.privileged})
+	}
+	return s
+}
+
+func (s *storedPod) record() *record {
+	r := &record{
+		pod: event.Pod{
+			UID: s.UID, Namespace: s.Namespace, Name: s.Name, Node: s.Node, Labels: s.Labels, Confidence: event.Exact,
+		},
+		hash: s.Hash, owner: Owner{Kind: s.OwnerKind, Name: s.OwnerName}, hostNetwork: s.HostNetwork,
+		created: s.Created, learned: s.Learned, fresh: s.Fresh, deleted: s.Deleted, sure: s.Sure, removed: s.Removed,
+		containers: map[string]container{},
+	}
+	for _, c := range s.Containers {
+		r.addContainer(c.ID, container{name: c.Name, image: c.Image, privileged: c.Privileged})
+	}
+	return r
+}
+
+// unstored are the UIDs of the pods of which something is to be stored.
+type unstored struct {
+	mu   sync.Mutex
+	uids map[string]struct{}
+}
+
+func (u *unstored) add(uids ...string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.uids == nil {
+		u.uids = make(map[string]struct{})
+	}
+	for _, uid := range uids {
+		u.uids[uid] = struct{}{}
+	}
+}
+
+func (u *unstored) take() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	taken := slices.Sorted(maps.Keys(u.uids))
+	u.uids = nil
+	return taken
+}
+
+func (u *unstored) size() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.uids)
+}
+
+// Load takes over the history of an earlier process. Call it once, before Run and before the first event
+// arrives. Values that cannot be read are left out; what they told counts as never heard.
+func (r *Resolver) Load(ctx context.Context) error {
+	if r.opts.Store == nil {
+		return nil
+	}
+	now := r.opts.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	unreadable := 0
+	err := r.opts.Store.Range(ctx, func(key string, value []byte, at time.Time) error {
+		if err := r.load(key, value, at); err != nil {
+			unreadable++
+			r.opts.Logger.Error("a part of the pods' history cannot be read", "key", key, "error", err)
 		}
-		records = append(records, newRecord(pod))
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the pods' history: %w", err)
 	}
-	s.resolver.replace(records)
+	r.history.restore(now)
+	alive := r.history.alive
+	r.opts.Logger.Info("pods' history was read", "pods", alive, "deletedPods", len(r.history.pods)-alive,
+		"told", r.history.told, "unreadable", unreadable)
 	return nil
 }
 
-// Resync has nothing to do: the history does not forget living pods.
-func (s store) Resync() error { return nil }
+func (r *Resolver) load(key string, value []byte, at time.Time) error {
+	if key == watchKey {
+		var s storedWatch
+		if err := json.Unmarshal(value, &s); err != nil {
+			return err
+		}
+		r.resourceVersion = s.ResourceVersion
+		r.history.told, r.history.begin = s.Told, s.Begin
+		for _, g := range s.Gaps {
+			r.history.gaps = append(r.history.gaps, span{g.From, g.To})
+		}
+		return nil
+	}
+	uid, ok := strings.CutPrefix(key, podKey)
+	if !ok {
+		return nil // not ours
+	}
+	var s storedPod
+	if err := json.Unmarshal(value, &s); err != nil {
+		return err
+	}
+	if s.UID != uid || s.Name == "" || s.Namespace == "" || s.Learned.IsZero() {
+		return errors.New("it is not a pod's")
+	}
+	rec := s.record()
+	rec.stored = at
+	r.history.link(rec)
+	return nil
+}
 
-// Transformer trims pods as they arrive.
-func (s store) Transformer() cache.TransformFunc { return trim }
+// restore makes a history of the records that were linked.
+func (h *history) restore(now time.Time) {
+	for uid, r := range h.pods {
+		if r.removed.IsZero() {
+			h.alive++
+			continue
+		}
+		h.gone = append(h.gone, departure{uid, r.removed})
+	}
+	slices.SortFunc(h.gone, func(a, b departure) int { return a.removed.Compare(b.removed) })
+	h.expire(now)
+}
+
+func (r *Resolver) storeLoop(ctx context.Context) {
+	if r.opts.Store == nil {
+		return
+	}
+	tick := time.NewTicker(storeInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+			defer cancel()
+			r.store(last)
+			return
+		case <-tick.C:
+			r.store(ctx)
+		}
+	}
+}
+
+// store writes what has changed: first the pods, then up to where the watch had told when it
+// began. So the pods are never behind what that says, whenever the process dies.
+func (r *Resolver) store(ctx context.Context) {
+	// In this order: a change that comes in between is stored too early, which does no harm.
+	watch := r.watchToStore()
+	uids := r.unstored.take()
+	for i, uid := range uids {
+		if err := r.storePod(ctx, uid); err != nil {
+			r.unstored.add(uids[i:]...)
+			r.metrics.stored.WithLabelValues(storedFailed).Inc()
+			r.storeFailed.Do(func() {
+				r.opts.Logger.Error("pods' history could not be stored, it is tried again", "waiting", len(uids)-i, "error", err)
+			})
+			return
+		}
+	}
+	if watch == nil || string(watch) == string(r.storedWatch) {
+		return
+	}
+	if err := r.opts.Store.Put(ctx, watchKey, watch); err != nil {
+		r.metrics.stored.WithLabelValues(storedFailed).Inc()
+		return // The next one says more anyway.
+	}
+	r.storedWatch = watch
+}
+
+func (r *Resolver) watchToStore() []byte {
+	r.mu.RLock()
+	s := storedWatch{ResourceVersion: r.resourceVersion, Told: r.history.told, Begin: r.history.begin}
+	for _, g := range r.history.gaps {
+		s.Gaps = append(s.Gaps, storedSpan{g.from, g.to})
+	}
+	r.mu.RUnlock()
+	text, err := json.Marshal(s)
+	if err != nil {
+		return nil
+	}
+	return text
+}
+
+// storePod writes what is known of one pod, or removes it if nothing is.
+func (r *Resolver) storePod(ctx context.Context, uid string) error {
+	value, known, err := r.podToStore(uid)
+	switch {
+	case err != nil:
+		return err
+	case !known:
+		err = r.opts.Store.Delete(ctx, podKey+uid)
+	case len(value) > maxStored:
+		r.metrics.stored.WithLabelValues(storedTooLarge).Inc()
+		return nil
+	default:
+		err = r.opts.Store.Put(ctx, podKey+uid, value)
+	}
+	if err == nil {
+		r.metrics.stored.WithLabelValues(storedWell).Inc()
+	}
+	return err
+}
+
+func (r *Resolver) podToStore(uid string) (value []byte, known bool, err error) {
+	r.mu.Lock()
+	rec, known := r.history.pods[uid]
+	var s storedPod
+	if known {
+		rec.stored = r.opts.Now()
+		s = rec.toStore()
+	}
+	r.mu.Unlock()
+	if known {
+		value, err = json.Marshal(s)
+	}
+	return value, known, err
+}
+
+// refresh has values stored again before the Store forgets them.
+func (r *Resolver) refresh() {
+	now := r.opts.Now()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for uid, rec := range r.history.pods {
+		if now.Sub(rec.stored) > refreshInterval {
+			r.unstored.add(uid)
+		}
+	}
+}

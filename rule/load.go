@@ -3,25 +3,19 @@ package rule
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path"
-	"path/filepath"
 	"strings"
 
 	"github.com/portcullis-dev/portcullis/eql"
 	"github.com/portcullis-dev/portcullis/eql/diag"
 	"github.com/portcullis-dev/portcullis/eql/token"
 	"github.com/portcullis-dev/portcullis/eql/value"
+	"github.com/portcullis-dev/portcullis/rule/source"
 )
 
-// Bounds of what is read. The largest public rule file has 30 KiB.
-const (
-	maxFile  = 1 << 20
-	maxFiles = 4096
-	maxRules = 4096
-)
+// maxRules bounds a set.
+const maxRules = 4096
 
 // Options configure reading.
 type Options struct {
@@ -65,20 +59,21 @@ func LoadDir(dir string, o Options) (*Set, error) {
 
 // LoadFiles reads the given files, whatever they are called.
 func LoadFiles(paths []string, o Options) (*Set, error) {
-	if len(paths) > maxFiles {
-		return nil, fmt.Errorf("read rules: %d files, at most %d are read", len(paths), maxFiles)
+	if len(paths) > source.MaxFiles {
+		return nil, fmt.Errorf("read rules: %d files, at most %d are read", len(paths), source.MaxFiles)
 	}
 	l, err := newLoader(o)
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range paths {
-		f, err := os.Open(p)
+		opened, err := os.Open(p)
 		if err != nil {
 			return nil, fmt.Errorf("read rules: %w", err)
 		}
-		if err := l.read(p, f); err != nil {
-			return nil, err
+		text, err := source.Text(opened)
+		if err = l.read(source.File{Name: p, Text: text, Err: err}); err != nil {
+			return nil, fmt.Errorf("read rules: %w", err)
 		}
 	}
 	return l.set()
@@ -89,36 +84,14 @@ func load(fsys fs.FS, dir string, o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := 0
-	err = fs.WalkDir(fsys, ".", func(p string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case entry.IsDir() && p != "." && strings.HasPrefix(entry.Name(), "."):
-			return fs.SkipDir
-		case entry.IsDir() || !isRuleFile(p):
-			return nil
-		}
-		if files++; files > maxFiles {
-			return fmt.Errorf("more than %d files", maxFiles)
-		}
-		f, err := fsys.Open(p)
-		if err != nil {
-			return err
-		}
-		return l.read(filepath.Join(dir, filepath.FromSlash(p)), f)
-	})
-	if err != nil {
+	if err := source.Walk(fsys, dir, isRuleFile, l.read); err != nil {
 		return nil, fmt.Errorf("read rules: %w", err)
 	}
 	return l.set()
 }
 
 func isRuleFile(p string) bool {
-	name := path.Base(p)
-	extension := path.Ext(name)
-	stem := strings.TrimSuffix(name, extension)
-	return (extension == ".yaml" || extension == ".yml") && !strings.HasSuffix(stem, "_test") && !strings.HasPrefix(name, ".")
+	return source.HasExtension(p, ".yaml", ".yml") && !source.HasExtension(p, "_test.yaml", "_test.yml")
 }
 
 // loader collects rules and problems over several files.
@@ -136,21 +109,17 @@ func newLoader(o Options) (*loader, error) {
 	return &loader{options: o, first: map[string]*Rule{}}, nil
 }
 
-// read reads and closes a file. Its error is about reading; what is wrong with
-// the text is a problem.
-func (l *loader) read(name string, f io.ReadCloser) error {
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return fmt.Errorf("read rules: %s: %w", name, err)
-	}
-	file := token.NewFile(name, string(text))
-	if len(text) > maxFile {
-		l.problems = append(l.problems, diag.Diagnostic{File: token.NewFile(name, ""), Message: fmt.Sprintf("file has more than %d bytes", maxFile)})
+// read takes a file in. Its error is about reading; what is wrong with the text
+// is a problem.
+func (l *loader) read(f source.File) error {
+	switch {
+	case errors.Is(f.Err, source.ErrTooLarge):
+		l.problems = append(l.problems, diag.Diagnostic{File: token.NewFile(f.Name, ""), Message: f.Err.Error()})
 		return nil
+	case f.Err != nil:
+		return fmt.Errorf("%s: %w", f.Name, f.Err)
 	}
+	file := token.NewFile(f.Name, f.Text)
 	rules, problems := parse(file, l.options)
 	l.problems = append(l.problems, problems...)
 	for _, r := range rules {
@@ -169,7 +138,7 @@ func (l *loader) add(file *token.File, r *parsedRule) error {
 		return nil
 	}
 	if len(l.rules) == maxRules {
-		return fmt.Errorf("read rules: %s: more than %d rules", file.Name(), maxRules)
+		return fmt.Errorf("%s: more than %d rules", file.Name(), maxRules)
 	}
 	l.first[r.Name] = &r.Rule
 	l.rules = append(l.rules, &r.Rule)
@@ -180,10 +149,5 @@ func (l *loader) set() (*Set, error) {
 	if l.problems.HasErrors() {
 		return nil, &InvalidError{Problems: l.problems}
 	}
-	s, err := NewSet(l.rules...)
-	if err != nil {
-		return nil, err
-	}
-	s.warnings = l.problems
-	return s, nil
+	return NewSet(l.rules...)
 }

@@ -3,6 +3,8 @@ package rule
 import (
 	"time"
 
+	"github.com/portcullis-dev/portcullis/eql"
+	"github.com/portcullis-dev/portcullis/eql/diag"
 	"github.com/portcullis-dev/portcullis/eql/program"
 	"github.com/portcullis-dev/portcullis/eql/value"
 )
@@ -36,13 +38,27 @@ type Rule struct {
 	// Mode is empty where the rule leaves it to the server's configuration.
 	Mode Mode
 
-	// File and Line say where it was read.
-	File string
-	Line int
+	// File and Line say where it was read, Origin whose format that is.
+	File   string
+	Line   int
+	Origin Origin
+	// Warnings are about a rule that runs, but probably not as its author thinks.
+	Warnings diag.List
 
 	// schema is what Program and Exceptions were compiled with.
 	schema value.Schema
 }
+
+// Origin says whose rule format a rule was written in.
+type Origin string
+
+// The origins.
+const (
+	// Portcullis is a DetectionRule of this package's format.
+	Portcullis Origin = "portcullis"
+	// Elastic is a rule in the format of Elastic's public rules; see package elastic.
+	Elastic Origin = "elastic"
+)
 
 // Severity says how bad it is when a rule is right.
 type Severity string
@@ -70,6 +86,18 @@ const (
 type Threat struct {
 	TacticID, TacticName       string
 	TechniqueID, TechniqueName string
+}
+
+// Compile compiles the query of a rule that was read from another format than
+// this package's. It returns the rule with its Program and Warnings, or nil and
+// at least one error. The places of what it finds are those in the query.
+func (r Rule) Compile(o Options) (*Rule, diag.List) {
+	compiled, found := eql.Compile(r.File, r.Query, o.Schema, o.Language)
+	if compiled == nil {
+		return nil, found
+	}
+	r.Program, r.Warnings, r.schema = compiled, found, o.Schema
+	return &r, found
 }
 
 // Exception is what is known to be harmless; see the package's documentation

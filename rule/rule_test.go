@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/portcullis-dev/portcullis/correlator/field"
+	"github.com/portcullis-dev/portcullis/rule/source"
 )
 
 func options() Options { return Options{Schema: field.New()} }
@@ -95,7 +96,7 @@ func TestEveryFieldIsRead(t *testing.T) {
 			{Name: "for-ever", Reason: "it is harmless", Where: "container.name == \"main\" and\nprocess.interactive == true\n"},
 		},
 		Response: &Response{Quarantine: &Quarantine{Subject: SubjectUser, Duration: 90 * time.Minute}},
-		Mode:     Enforce, File: "rules/a.yaml", Line: 2,
+		Mode:     Enforce, File: "rules/a.yaml", Line: 2, Origin: Portcullis,
 	}
 	got := set.Get("full-rule")
 	compiled := cmpopts.IgnoreFields(Rule{}, "Program", "schema")
@@ -304,7 +305,7 @@ func TestReadingFails(t *testing.T) {
 func TestHostileFilesCostLittle(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
-		"too large":       strings.Repeat("#", maxFile+1),
+		"too large":       strings.Repeat("#", source.MaxFile+1),
 		"deep":            strings.Repeat("[", 100_000),
 		"many mistakes":   "spec:\n" + strings.Repeat("  ? x\n", 100_000),
 		"many documents":  strings.Repeat("---\na: b\n", 50_000),

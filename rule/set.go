@@ -12,9 +12,8 @@ import (
 // Set is the rules that run together, each name once. It is immutable. The nil
 // Set is empty.
 type Set struct {
-	rules    []*Rule
-	byName   map[string]*Rule
-	warnings diag.List
+	rules  []*Rule
+	byName map[string]*Rule
 }
 
 // NewSet returns the Set of the rules. It fails if two have the same name, or
@@ -46,17 +45,10 @@ func (s *Set) Schema() value.Schema {
 // Merge returns the rules of all sets as one. It fails where NewSet does.
 func Merge(sets ...*Set) (*Set, error) {
 	var rules []*Rule
-	var warnings diag.List
 	for _, s := range sets {
 		rules = append(rules, s.All()...)
-		warnings = append(warnings, s.Warnings()...)
 	}
-	merged, err := NewSet(rules...)
-	if err != nil {
-		return nil, err
-	}
-	merged.warnings = warnings
-	return merged, nil
+	return NewSet(rules...)
 }
 
 // All returns the rules by name. The slice is the Set's own: do not change it.
@@ -78,10 +70,11 @@ func (s *Set) Get(name string) *Rule {
 // Len is the number of rules.
 func (s *Set) Len() int { return len(s.All()) }
 
-// Warnings are about rules that run, but probably not as their authors think.
+// Warnings are those of all rules.
 func (s *Set) Warnings() diag.List {
-	if s == nil {
-		return nil
+	var all diag.List
+	for _, r := range s.All() {
+		all = append(all, r.Warnings...)
 	}
-	return s.warnings
+	return all
 }

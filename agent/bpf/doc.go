@@ -15,17 +15,28 @@
 // parent is gone later. Everything that can be decided later is: names, paths
 // and identities are put together in packages container and process.
 //
-// Processes that ran before the agent are learnt when they first do something:
-// a record of [KindSeen] precedes the first that refers to them.
+// Processes that ran before the agent are listed as it starts, by an iterator over
+// tasks (it needs the host's PID namespace), and are otherwise learnt when they first do something:
+// a record of [KindSeen] precedes the first that refers to them. A process' arguments can only be read
+// by itself, so those come with what it first does.
+//
+// # How an entry leader began
+//
+// A container's first process is number 1 of its PID namespace, or, where containers share
+// one, the first that came into the cgroup. What comes later was put there by the
+// runtime: an exec session, a probe or a hook. Probes and hooks have /dev/null for an input
+// and never a terminal, so that whatever has more is a session for certain;
+// a session without an input looks like them.
 //
 // # Requirements
 //
-// A kernel with BTF and a ring buffer (5.8 or newer with CONFIG_DEBUG_INFO_BTF),
-// CAP_BPF and CAP_PERFMON. No file system needs to be mounted but sysfs, and
-// the agent need not share the host's PID namespace.
+// A kernel with BTF ([Floor] or newer with CONFIG_DEBUG_INFO_BTF),
+// CAP_BPF and CAP_PERFMON. No file system needs to be mounted but sysfs.
 //
 // # Loss
 //
-// The ring buffer is bounded, and so is what one container may write. What
-// does not fit is dropped in the kernel and counted there: [Programs.Lost].
+// The ring buffer is bounded, and so is what one container may write: see budget.h
+// for how a flood is kept from hiding anything. What
+// does not fit is dropped in the kernel and counted there ([Programs.Lost]); what exceeds
+// a budget is a record of its own as well ([KindLimit]).
 package bpf

@@ -32,7 +32,7 @@ enum {
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
-enum { BPF_ANY = 0 };
+enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
 enum { BPF_RB_AVAIL_DATA = 0 };
 
@@ -41,6 +41,7 @@ static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
 static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
 static u64 (*bpf_get_current_task)(void) = (void *)35;
+static long (*bpf_send_signal)(u32 signal) = (void *)109;
 static long (*bpf_probe_read_user)(void *dst, u32 size, const void *src) = (void *)112;
 static long (*bpf_probe_read_kernel)(void *dst, u32 size, const void *src) = (void *)113;
 static long (*bpf_probe_read_kernel_str)(void *dst, u32 size, const void *src) = (void *)115;
@@ -69,10 +70,22 @@ struct qstr {
 	u32 len;
 	const u8 *name;
 };
+// A file system's mounts. The list became a simple one, the newest first, in 6.18.
+struct list_head {
+	struct list_head *next;
+};
+struct dentry;
+struct mount;
 struct super_block {
 	unsigned long s_magic;
+	struct dentry *s_root;
+	struct list_head s_mounts;
+};
+struct super_block___single {
+	struct mount *s_mounts;
 };
 struct inode {
+	unsigned long i_ino;
 	u16 i_mode;
 	u32 i_rdev;
 	struct super_block *i_sb;
@@ -91,6 +104,10 @@ struct mount {
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
 	struct mnt_namespace *mnt_ns;
+	struct list_head mnt_instance;
+};
+struct mount___single {
+	struct mount *mnt_next_for_sb;
 };
 struct path {
 	struct vfsmount *mnt;
@@ -178,7 +195,17 @@ typedef struct {
 } atomic_t;
 struct signal_struct {
 	atomic_t live;
+	u32 flags;
+	int group_exit_code;
 	struct tty_struct *tty;
+};
+// A process' numbers, one for each PID namespace that it is in.
+struct upid {
+	int nr;
+};
+struct pid {
+	u32 level;
+	struct upid numbers[1];
 };
 struct nsproxy {
 	struct mnt_namespace *mnt_ns;
@@ -202,7 +229,9 @@ struct task_struct {
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	u64 start_boottime;
+	int exit_code;
 	char comm[16];
+	struct pid *thread_pid;
 	struct mm_struct *mm;
 	struct fs_struct *fs;
 	struct files_struct *files;

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -20,9 +21,14 @@ type Options struct {
 	// RingSize is the ring buffer's size in bytes, a power of two and a multiple
 	// of the page size. Default 4 MiB.
 	RingSize uint32
-	// ContainerRate is how many bytes of records per second one container may
-	// cause, ContainerBurst how many at once. Defaults: 8 MiB and half of RingSize.
+	// ContainerRate is how many bytes of records per second the execs of one
+	// container may cause, ContainerBurst how many at once; other records have
+	// shares of their own on top, see budgets. Defaults: 8 MiB, which is more than
+	// 10,000 execs, and a quarter of RingSize.
 	ContainerRate, ContainerBurst uint64
+	// ContainerProcesses is how many processes of one container are remembered.
+	// Default 16,384, a quarter of the table.
+	ContainerProcesses int64
 }
 
 // Capability is one thing that the agent may be able to see.
@@ -40,12 +46,15 @@ type Capability struct {
 const (
 	CapabilityExec      = "exec"
 	CapabilityTokenOpen = "token-open"
+	// CapabilityRunning: processes that ran before the agent are known from the start.
+	CapabilityRunning = "running-processes"
 )
 
 // Programs are the loaded and attached programs. Close detaches them.
 type Programs struct {
 	collection *ebpf.Collection
-	opens      *ebpf.Collection // shares its maps with collection
+	opens      *ebpf.Collection // shares its maps with collection, as does
+	running    *ebpf.Collection
 	links      []link.Link
 	reader     *ringbuf.Reader
 	coverage   []Capability
@@ -70,12 +79,15 @@ func Load(opts Options) (*Programs, error) {
 		opts.ContainerRate = 8 << 20
 	}
 	if opts.ContainerBurst == 0 {
-		opts.ContainerBurst = uint64(opts.RingSize) / 2
+		opts.ContainerBurst = uint64(opts.RingSize) / 4
+	}
+	if opts.ContainerProcesses == 0 {
+		opts.ContainerProcesses = 16384
 	}
 	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
 		return nil, &MissingError{
 			What: "the kernel's type information (/sys/kernel/btf/vmlinux)",
-			Help: "run a kernel built with CONFIG_DEBUG_INFO_BTF=y, version 5.8 or newer, and mount sysfs at /sys",
+			Help: "run a kernel built with CONFIG_DEBUG_INFO_BTF=y, version " + Floor + " or newer, and mount sysfs at /sys",
 			Err:  err,
 		}
 	}
@@ -89,6 +101,8 @@ func Load(opts Options) (*Programs, error) {
 		p.Close()
 		return nil, err
 	}
+	// The kernel's types were needed to load only, and take as much memory as all else.
+	debug.FreeOSMemory()
 	return p, nil
 }
 
@@ -121,7 +135,7 @@ func (p *Programs) load(opts Options) error {
 	p.coverage = append([]Capability{{
 		Name: CapabilityExec, Available: true, Complete: true, Detail: "tracepoint sched_process_exec",
 	}}, p.coverage...)
-	return nil
+	return p.learnRunning(spec, types, opts.Logger)
 }
 
 func prepare(opts Options) (*ebpf.CollectionSpec, error) {
@@ -130,14 +144,21 @@ func prepare(opts Options) (*ebpf.CollectionSpec, error) {
 		return nil, err
 	}
 	spec.Maps[probeMapRing].MaxEntries = opts.RingSize
+	rates, bursts := budgets(opts.ContainerRate, opts.ContainerBurst)
+	var fresh probeContainer
+	for class := range fresh.Buckets {
+		fresh.Buckets[class].Bytes = bursts[class]
+	}
 	set := map[string]any{
-		probeVarRingSize:        uint64(opts.RingSize),
-		probeVarContainerRate:   opts.ContainerRate,
-		probeVarContainerBurst:  opts.ContainerBurst,
-		probeVarWakeupInterval:  uint64(wakeupInterval),
-		probeVarUrgentInterval:  uint64(urgentInterval),
-		probeVarOpenCalls:       openCalls,
-		probeVarCompatOpenCalls: compatOpenCalls,
+		probeVarRingSize:           uint64(opts.RingSize),
+		probeVarClassRate:          rates,
+		probeVarClassBurst:         bursts,
+		probeVarNewContainer:       fresh,
+		probeVarContainerProcesses: opts.ContainerProcesses,
+		probeVarWakeupInterval:     uint64(wakeupInterval),
+		probeVarUrgentInterval:     uint64(urgentInterval),
+		probeVarOpenCalls:          openCalls,
+		probeVarCompatOpenCalls:    compatOpenCalls,
 	}
 	for name, value := range set {
 		if err := spec.Variables[name].Set(value); err != nil {
@@ -145,6 +166,18 @@ func prepare(opts Options) (*ebpf.CollectionSpec, error) {
 		}
 	}
 	return spec, nil
+}
+
+// budgets gives each class of records its share of what one container may
+// cause, per second and at once. Entry leaders and opens are few in peace, so that
+// half of what execs have lets any flood of them show that it is one; an exit's
+// record is a seventh of an exec's; and programs that are rarely executed
+// need little by definition.
+func budgets(rate, burst uint64) (rates, bursts [classes]uint64) {
+	for class, share := range [classes]uint64{classEntry: 2, classOpen: 2, classExec: 1, classExit: 8, classRare: 8} {
+		rates[class], bursts[class] = rate/share, burst/share
+	}
+	return rates, bursts
 }
 
 // only is the collection with none but the named programs.
@@ -168,6 +201,9 @@ func (p *Programs) Close() error {
 	}
 	if p.opens != nil {
 		p.opens.Close()
+	}
+	if p.running != nil {
+		p.running.Close()
 	}
 	if p.collection != nil {
 		p.collection.Close()

@@ -9,6 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Floor is the oldest kernel that the agent is made for, and tested on. Whether
+// one will do is found out by trying, never by its version.
+const Floor = "5.10"
+
 // MissingError says what the agent cannot do without, and what to do about it.
 type MissingError struct {
 	// What is missing, as a noun.
@@ -38,7 +42,7 @@ func refused(operation string, err error) error {
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return &MissingError{
 			What: "a kernel feature to " + operation,
-			Help: "run a kernel of version 5.8 or newer with CONFIG_BPF_SYSCALL, CONFIG_BPF_EVENTS and CONFIG_DEBUG_INFO_BTF",
+			Help: "run a kernel of version " + Floor + " or newer with CONFIG_BPF_SYSCALL, CONFIG_BPF_EVENTS and CONFIG_DEBUG_INFO_BTF",
 			Err:  err,
 		}
 	case errors.As(err, &verifier):

@@ -2,9 +2,19 @@
 //
 // How a record is begun, filled and sent.
 #pragma once
-#include "process.h"
+#include "budget.h"
 
-static always_inline struct record *begin(u32 slot, u16 kind, u64 cgroup)
+// argument gives a program's argument as the plain number that global
+// functions take; the verifier would not let a typed pointer through.
+static always_inline u64 argument(u64 *ctx, u32 index)
+{
+	u64 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), &ctx[index]);
+	return value;
+}
+
+static always_inline struct record *begin(u32 slot, u16 kind, u16 class, u64 cgroup)
 {
 	struct record *r = slot_record(slot);
 
@@ -13,80 +23,83 @@ static always_inline struct record *begin(u32 slot, u16 kind, u64 cgroup)
 	__builtin_memset(r, 0, HEADER_SIZE);
 	r->time = bpf_ktime_get_boot_ns();
 	r->kind = kind;
+	r->class = class;
 	r->cgroup = r->path_cgroup = cgroup;
 	return r;
-}
-
-// allowed charges a record to its container's budget. Two CPUs may charge the
-// same budget at once and one charge be lost: it is a brake, not an account.
-static always_inline int allowed(struct record *r, u64 size)
-{
-	struct budget_key key = {.cgroup = r->cgroup, .kind = r->kind == KIND_OPEN};
-	struct budget *b = bpf_map_lookup_elem(&budgets, &key), fresh = {};
-	u64 earned;
-
-	if (!b) {
-		fresh.bytes = container_burst;
-		fresh.updated = r->time;
-		bpf_map_update_elem(&budgets, &key, &fresh, BPF_ANY);
-		return 1;
-	}
-	// In microseconds, so that the product cannot overflow.
-	earned = (r->time - b->updated) / 1000;
-	if (earned > 1000000)
-		earned = 1000000;
-	if (earned) {
-		b->updated = r->time;
-		earned = b->bytes + earned * container_rate / 1000000;
-		b->bytes = earned > container_burst ? container_burst : earned;
-	}
-	if (b->bytes < size) {
-		count(COUNT_RATE_LIMITED);
-		return 0;
-	}
-	b->bytes -= size;
-	return 1;
 }
 
 // matters_most says whether a record is an open, or the first process of a
 // container or session: few of them tell much.
 static always_inline int matters_most(struct record *r)
 {
-	return r->kind == KIND_OPEN || r->entry_pid == r->pid;
+	return r->class == CLASS_OPEN || r->class == CLASS_ENTRY || r->kind == KIND_LIMIT;
 }
 
-// wakeup decides whether a record wakes the reader. A wakeup costs several
-// times the rest of a record, and detection wants to act within milliseconds:
-// so a record wakes the reader at once, and those that follow within an
-// interval wait, because the reader looks again by itself after it. The
-// interval is shorter for what matters most. Waking is thereby rare under load
-// and prompt otherwise.
+// wakeup decides whether a record wakes the reader. A wakeup costs several times
+// the rest of a record, and detection wants to act within milliseconds. The
+// reader says when it looks again by itself: that is soon while records come, so
+// that none of them wakes it, and late when there were none, so that the first
+// one does. What matters most waits for less.
 static always_inline u64 wakeup(struct record *r)
 {
 	u64 interval = matters_most(r) ? urgent_interval : wakeup_interval;
 
-	if (r->time - last_wakeup < interval)
+	if ((s64)(reader_looks - r->time) <= (s64)interval || r->time - last_wakeup < urgent_interval)
 		return BPF_RB_NO_WAKEUP;
 	last_wakeup = r->time;
 	return BPF_RB_FORCE_WAKEUP;
 }
 
+// afford charges a record to its container. It returns 0 when there is no room
+// for the record, 2 when its container is using up what it has.
+static always_inline int afford(struct record *r, u64 size)
+{
+	struct container *c = container_state(r->cgroup);
+	struct bucket *b;
+	int verdict = 0;
+	u32 class = r->class;
+
+	if (!c || class >= CLASSES)
+		return 1;
+	if (class == CLASS_RARE) {
+		verdict = charge(c, CLASS_RARE, r->time, size);
+		class = r->class = CLASS_EXEC;
+	}
+	if (!verdict)
+		verdict = charge(c, class, r->time, size);
+	b = &c->buckets[class];
+	if (!verdict) {
+		count(COUNT_LIMITED + class);
+		if (!suppress(b, r->time))
+			return 0;
+		r->kind = KIND_LIMIT;
+		verdict = 1;
+	}
+	if (b->suppressed != b->told)
+		r->suppressed = untold(b);
+	return verdict;
+}
+
 // submit sends the record. The last quarter of the ring is kept for what
-// matters most: opens, and the first processes of containers and sessions.
+// matters most; and who is using up its budget has the first half only, so
+// that it fills the ring for nobody else.
 global int submit(u32 slot)
 {
 	struct record *r = slot_record(slot);
-	u64 size;
+	u64 size, room = ring_size;
+	int verdict;
 
 	if (!r)
 		return 0;
 	size = HEADER_SIZE + (u64)r->used + r->args_len;
 	if (size > sizeof(*r))
 		return 0;
-	if (!allowed(r, size))
+	verdict = afford(r, size);
+	if (!verdict)
 		return 0;
-	if (!matters_most(r) &&
-	    bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > ring_size / 4 * 3) {
+	if (!matters_most(r))
+		room = verdict == 2 ? ring_size / 2 : ring_size / 4 * 3;
+	if (room < ring_size && bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > room) {
 		count(COUNT_RING_FULL);
 		return 0;
 	}
@@ -95,9 +108,9 @@ global int submit(u32 slot)
 	return 0;
 }
 
-// learn tells user space of a process that was there before the agent, or
-// whose birth was missed, in its own context and before it is referred to.
-// The caller has begun the record.
+// learn fills a record about a process that was there before the agent, or
+// whose birth was missed. The caller has begun the record, with what the
+// process is known as, if it is.
 static always_inline void learn(u32 slot, struct task_struct *task, struct kernfs_node *node)
 {
 	struct record *r = slot_record(slot);
@@ -113,5 +126,54 @@ static always_inline void learn(u32 slot, struct task_struct *task, struct kernf
 	if (is_interactive((u64)task))
 		r->flags |= INTERACTIVE;
 	fill_paths(slot, (u64)task);
-	fill_args(slot, (u64)task);
+}
+
+// recall replaces what was learnt by what the process is known as.
+static always_inline void recall(struct record *r, struct process *p)
+{
+	r->cgroup = p->cgroup;
+	r->image = p->image;
+	r->image_pid = p->image_pid;
+	r->entry_pid = p->entry_pid;
+	r->entry_start = p->entry_start;
+	r->flags &= ~(INTERACTIVE | ENTRY_FLAGS | LEARNED);
+	r->flags |= p->flags & (INTERACTIVE | ENTRY_FLAGS);
+}
+
+#define SIGNAL_GROUP_EXIT 4
+
+// tell_of_end sends that the current process ended.
+static always_inline void tell_of_end(struct task_struct *task, struct process *p)
+{
+	struct task_struct *leader = leader_of(task);
+	struct signal_struct *signal = READ(task, signal);
+	struct container *c = container_state(p->cgroup);
+	struct record_end end = {};
+
+	end.kind = KIND_EXIT;
+	end.time = bpf_ktime_get_boot_ns();
+	end.start = p->start;
+	end.image = p->image;
+	end.image_pid = p->image_pid;
+	end.entry_pid = p->entry_pid;
+	end.entry_start = p->entry_start;
+	end.cgroup = p->cgroup;
+	end.flags = p->flags;
+	end.pid = READ(leader, tgid);
+	end.ppid = READ(leader_of(READ(leader, real_parent)), tgid);
+	end.tty = terminal(task);
+	fill_user(&end.uid, &end.gid, task);
+	end.status = READ(signal, flags) & SIGNAL_GROUP_EXIT ? READ(signal, group_exit_code) : READ(leader, exit_code);
+	if (c) {
+		struct bucket *b = &c->buckets[CLASS_EXIT];
+		if (!charge(c, CLASS_EXIT, end.time, sizeof(end))) {
+			count(COUNT_LIMITED + CLASS_EXIT);
+			__sync_fetch_and_add(&b->suppressed, 1);
+			return;
+		}
+		end.suppressed = untold(b);
+	}
+	if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > ring_size / 4 * 3 ||
+	    bpf_ringbuf_output(&ring, &end, sizeof(end), BPF_RB_NO_WAKEUP))
+		count(COUNT_RING_FULL);
 }

@@ -41,8 +41,12 @@ global int append_path(u32 slot, u64 vfsmount, u64 dentry_)
 			continue;
 		}
 		parent = READ(dentry, d_parent);
-		if (!parent || parent == dentry)
+		if (!parent || parent == dentry) {
+			// A file that is nowhere, such as one in memory (memfd).
+			if (i == 0)
+				append(r, READ(dentry, d_name.name));
 			return r->used - before;
+		}
 		append(r, READ(dentry, d_name.name));
 		dentry = parent;
 	}

@@ -26,7 +26,7 @@ int on_exec(u64 *ctx)
 	node = container_node(task, &id);
 	if (!p && (!node || on_host((u64)task)))
 		return 0;
-	r = begin(SLOT_EXEC, KIND_EXEC, id);
+	r = begin(SLOT_EXEC, KIND_EXEC, CLASS_EXEC, id);
 	if (!r)
 		return 0;
 	if (p)
@@ -40,11 +40,19 @@ int on_exec(u64 *ctx)
 	if (p) {
 		r->entry_pid = p->entry_pid;
 		r->entry_start = p->entry_start;
-		r->flags |= p->flags & ENTRY_INTERACTIVE;
+		r->flags |= p->flags & ENTRY_FLAGS;
+		p->image = r->image;
+		p->image_pid = r->image_pid;
+		p->flags = r->flags & (INTERACTIVE | ENTRY_FLAGS);
+		end_doomed(p);
 	} else {
 		find_entry(SLOT_EXEC, (u64)leader);
+		if (r->entry_pid == r->pid)
+			r->class = CLASS_ENTRY;
+		remember(r);
 	}
-	remember(r);
+	if (r->class == CLASS_EXEC && is_rare(SLOT_EXEC, (u64)task))
+		r->class = CLASS_RARE;
 
 	fill_paths(SLOT_EXEC, (u64)task);
 	{
@@ -57,11 +65,37 @@ int on_exec(u64 *ctx)
 	return 0;
 }
 
+// tell_of_parent tells user space of a process before its first child, if it was there
+// before the agent or its arguments are not known yet.
+static always_inline struct process *tell_of_parent(struct task_struct *task, struct task_struct *leader, struct process *p)
+{
+	u64 id = 0;
+	struct kernfs_node *node = container_node(task, &id);
+	struct record *r;
+
+	if (!p && (!node || on_host((u64)task) || is_runtime(task)))
+		return 0;
+	r = begin(SLOT_FORK, KIND_SEEN, CLASS_EXEC, id);
+	if (!r)
+		return p;
+	learn(SLOT_FORK, task, node ? node : v2_node(task));
+	fill_args(SLOT_FORK, (u64)task);
+	if (p) {
+		recall(r, p);
+		r->flags |= LEARNED;
+		p->flags &= ~ARGS_UNKNOWN;
+	} else {
+		remember(r);
+	}
+	submit(SLOT_FORK);
+	return p ? p : known(leader);
+}
+
 // on_fork runs in the parent: the child inherits what the parent is known by.
 SEC("tp_btf/sched_process_fork")
 int on_fork(u64 *ctx)
 {
-	struct task_struct *parent = (void *)bpf_get_current_task(), *child = (void *)ctx[1], *leader;
+	struct task_struct *parent = (void *)bpf_get_current_task(), *child = (void *)argument(ctx, 1), *leader;
 	struct process *p, inherited = {};
 	u32 pid = READ(child, tgid);
 
@@ -69,27 +103,14 @@ int on_fork(u64 *ctx)
 		return 0;
 	leader = leader_of(parent);
 	p = known(leader);
-	if (!p) {
-		struct record *r;
-		u64 id = 0;
-		struct kernfs_node *node = container_node(parent, &id);
-
-		if (!node || on_host((u64)parent) || is_runtime(parent))
-			return 0;
-		r = begin(SLOT_FORK, KIND_SEEN, id);
-		if (!r)
-			return 0;
-		learn(SLOT_FORK, parent, node);
-		remember(r);
-		submit(SLOT_FORK);
-		p = known(leader);
-		if (!p)
-			return 0;
-	}
+	if (!p || p->flags & ARGS_UNKNOWN)
+		p = tell_of_parent(parent, leader, p);
+	if (!p)
+		return 0;
 	inherited = *p;
 	inherited.start = READ(child, start_boottime);
-	if (bpf_map_update_elem(&processes, &pid, &inherited, BPF_ANY))
-		count(COUNT_PROCESSES_FULL);
+	remember_new(pid, &inherited);
+	end_doomed(p);
 	return 0;
 }
 
@@ -98,7 +119,6 @@ SEC("tp_btf/sched_process_exit")
 int on_exit(u64 *ctx)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct record_end end = {};
 	struct process *p;
 	u32 pid = READ(task, tgid);
 
@@ -107,15 +127,46 @@ int on_exit(u64 *ctx)
 	p = bpf_map_lookup_elem(&processes, &pid);
 	if (!p)
 		return 0;
-	end.image = p->image;
-	end.image_pid = p->image_pid;
-	end.kind = KIND_EXIT;
-	end.pid = pid;
-	bpf_map_delete_elem(&processes, &pid);
 	// Only the process that ran the program ends it for user space; the
 	// children that it forked live on with what they were known by.
-	if (end.image_pid == pid)
-		bpf_ringbuf_output(&ring, &end, sizeof(end), BPF_RB_NO_WAKEUP);
+	if (p->image_pid == pid && p->start == READ(leader_of(task), start_boottime))
+		tell_of_end(task, p);
+	forget(pid, p->cgroup);
+	return 0;
+}
+
+// on_task runs for each process that is there as the agent starts, twice: once
+// to find the containers' first processes, then to tell of all.
+SEC("iter/task")
+int on_task(u64 *ctx)
+{
+	struct task_struct *task = (void *)argument(ctx, 1);
+	struct kernfs_node *node;
+	struct record *r;
+	u64 id = 0, start;
+
+	if (!task || READ(task, pid) != READ(task, tgid))
+		return 0;
+	node = container_node(task, &id);
+	if (!node || on_host((u64)task) || is_runtime(task) || !READ(task, mm))
+		return 0;
+	if (!telling) {
+		struct container *c = container_state(id);
+
+		start = READ(task, start_boottime);
+		if (c && (!c->main_start || start < c->main_start))
+			c->main_start = start;
+		return 0;
+	}
+	if (known(task))
+		return 0;
+	r = begin(SLOT_TASK, KIND_SEEN, CLASSES, id);
+	if (!r)
+		return 0;
+	learn(SLOT_TASK, task, node);
+	r->flags |= ARGS_UNKNOWN;
+	remember(r);
+	submit(SLOT_TASK);
 	return 0;
 }
 

@@ -13,16 +13,26 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type probeBudget struct {
-	_       structs.HostLayout
-	Bytes   uint64
-	Updated uint64
+type probeBucket struct {
+	_          structs.HostLayout
+	Bytes      uint64
+	Updated    uint64
+	Suppressed uint64
+	Told       uint64
+	Noticed    uint64
 }
 
-type probeBudgetKey struct {
-	_      structs.HostLayout
-	Cgroup uint64
-	Kind   uint64
+type probeContainer struct {
+	_         structs.HostLayout
+	Buckets   [5]probeBucket
+	MainStart uint64
+	Processes int64
+}
+
+type probeEntry struct {
+	_     structs.HostLayout
+	Start uint64
+	Pid   uint64
 }
 
 type probeProcess struct {
@@ -35,6 +45,13 @@ type probeProcess struct {
 	ImagePid   uint32
 	Flags      uint32
 	Reserved   uint32
+}
+
+type probeProgram struct {
+	_      structs.HostLayout
+	Cgroup uint64
+	File   uint64
+	Comm   [16]int8
 }
 
 type probeRecord struct {
@@ -60,51 +77,75 @@ type probeRecord struct {
 	Kind           uint16
 	Used           uint16
 	FileLen        uint16
+	KnownLen       uint16
 	CgroupLen      uint16
 	ExeLen         uint16
 	CwdLen         uint16
 	ParentExeLen   uint16
 	InterpLen      uint16
+	Class          uint16
+	Reserved       uint32
+	Suppressed     uint64
 	Comm           [16]int8
 	ParentComm     [16]int8
-	Data           [32616]int8
+	Data           [32600]int8
 }
 
 type probeRecordEnd struct {
-	_        structs.HostLayout
-	Image    uint64
-	ImagePid uint32
-	Pid      uint32
-	Kind     uint16
-	Reserved [3]uint16
+	_          structs.HostLayout
+	Time       uint64
+	Start      uint64
+	EntryStart uint64
+	Image      uint64
+	Cgroup     uint64
+	Suppressed uint64
+	ImagePid   uint32
+	Pid        uint32
+	Ppid       uint32
+	EntryPid   uint32
+	Uid        uint32
+	Gid        uint32
+	Tty        uint32
+	Flags      uint32
+	Status     uint32
+	Kind       uint16
+	Reserved   uint16
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	probeMapBudgets         = "budgets"
-	probeMapCgroups         = "cgroups"
-	probeMapCounters        = "counters"
-	probeMapProcesses       = "processes"
-	probeMapRing            = "ring"
-	probeMapScratch         = "scratch"
-	probeProgOnExec         = "on_exec"
-	probeProgOnExit         = "on_exit"
-	probeProgOnFork         = "on_fork"
-	probeProgOnOpenFexit    = "on_open_fexit"
-	probeProgOnOpenLsm      = "on_open_lsm"
-	probeProgOnSyscallExit  = "on_syscall_exit"
-	probeVarCompatOpenCalls = "compat_open_calls"
-	probeVarContainerBurst  = "container_burst"
-	probeVarContainerRate   = "container_rate"
-	probeVarHostMounts      = "host_mounts"
-	probeVarLastWakeup      = "last_wakeup"
-	probeVarLayout          = "layout"
-	probeVarOpenCalls       = "open_calls"
-	probeVarRingSize        = "ring_size"
-	probeVarUrgentInterval  = "urgent_interval"
-	probeVarWakeupInterval  = "wakeup_interval"
+	probeMapCgroups            = "cgroups"
+	probeMapContainers         = "containers"
+	probeMapCounters           = "counters"
+	probeMapDoomed             = "doomed"
+	probeMapProcesses          = "processes"
+	probeMapPrograms           = "programs"
+	probeMapRing               = "ring"
+	probeMapScratch            = "scratch"
+	probeProgOnExec            = "on_exec"
+	probeProgOnExit            = "on_exit"
+	probeProgOnFork            = "on_fork"
+	probeProgOnOpenFexit       = "on_open_fexit"
+	probeProgOnOpenLsm         = "on_open_lsm"
+	probeProgOnSyscallExit     = "on_syscall_exit"
+	probeProgOnTask            = "on_task"
+	probeVarClassBurst         = "class_burst"
+	probeVarClassRate          = "class_rate"
+	probeVarCompatOpenCalls    = "compat_open_calls"
+	probeVarContainerProcesses = "container_processes"
+	probeVarHostMounts         = "host_mounts"
+	probeVarLastWakeup         = "last_wakeup"
+	probeVarLayout             = "layout"
+	probeVarNewContainer       = "new_container"
+	probeVarOpenCalls          = "open_calls"
+	probeVarReaderLooks        = "reader_looks"
+	probeVarRingSize           = "ring_size"
+	probeVarTelling            = "telling"
+	probeVarUrgentInterval     = "urgent_interval"
+	probeVarWakeupInterval     = "wakeup_interval"
+	probeVarWatchingSince      = "watching_since"
 )
 
 // loadProbe returns the embedded CollectionSpec for probe.
@@ -155,34 +196,42 @@ type probeProgramSpecs struct {
 	OnOpenFexit   *ebpf.ProgramSpec `ebpf:"on_open_fexit"`
 	OnOpenLsm     *ebpf.ProgramSpec `ebpf:"on_open_lsm"`
 	OnSyscallExit *ebpf.ProgramSpec `ebpf:"on_syscall_exit"`
+	OnTask        *ebpf.ProgramSpec `ebpf:"on_task"`
 }
 
 // probeMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type probeMapSpecs struct {
-	Budgets   *ebpf.MapSpec `ebpf:"budgets"`
-	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
-	Counters  *ebpf.MapSpec `ebpf:"counters"`
-	Processes *ebpf.MapSpec `ebpf:"processes"`
-	Ring      *ebpf.MapSpec `ebpf:"ring"`
-	Scratch   *ebpf.MapSpec `ebpf:"scratch"`
+	Cgroups    *ebpf.MapSpec `ebpf:"cgroups"`
+	Containers *ebpf.MapSpec `ebpf:"containers"`
+	Counters   *ebpf.MapSpec `ebpf:"counters"`
+	Doomed     *ebpf.MapSpec `ebpf:"doomed"`
+	Processes  *ebpf.MapSpec `ebpf:"processes"`
+	Programs   *ebpf.MapSpec `ebpf:"programs"`
+	Ring       *ebpf.MapSpec `ebpf:"ring"`
+	Scratch    *ebpf.MapSpec `ebpf:"scratch"`
 }
 
 // probeVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type probeVariableSpecs struct {
-	CompatOpenCalls *ebpf.VariableSpec `ebpf:"compat_open_calls"`
-	ContainerBurst  *ebpf.VariableSpec `ebpf:"container_burst"`
-	ContainerRate   *ebpf.VariableSpec `ebpf:"container_rate"`
-	HostMounts      *ebpf.VariableSpec `ebpf:"host_mounts"`
-	LastWakeup      *ebpf.VariableSpec `ebpf:"last_wakeup"`
-	Layout          *ebpf.VariableSpec `ebpf:"layout"`
-	OpenCalls       *ebpf.VariableSpec `ebpf:"open_calls"`
-	RingSize        *ebpf.VariableSpec `ebpf:"ring_size"`
-	UrgentInterval  *ebpf.VariableSpec `ebpf:"urgent_interval"`
-	WakeupInterval  *ebpf.VariableSpec `ebpf:"wakeup_interval"`
+	ClassBurst         *ebpf.VariableSpec `ebpf:"class_burst"`
+	ClassRate          *ebpf.VariableSpec `ebpf:"class_rate"`
+	CompatOpenCalls    *ebpf.VariableSpec `ebpf:"compat_open_calls"`
+	ContainerProcesses *ebpf.VariableSpec `ebpf:"container_processes"`
+	HostMounts         *ebpf.VariableSpec `ebpf:"host_mounts"`
+	LastWakeup         *ebpf.VariableSpec `ebpf:"last_wakeup"`
+	Layout             *ebpf.VariableSpec `ebpf:"layout"`
+	NewContainer       *ebpf.VariableSpec `ebpf:"new_container"`
+	OpenCalls          *ebpf.VariableSpec `ebpf:"open_calls"`
+	ReaderLooks        *ebpf.VariableSpec `ebpf:"reader_looks"`
+	RingSize           *ebpf.VariableSpec `ebpf:"ring_size"`
+	Telling            *ebpf.VariableSpec `ebpf:"telling"`
+	UrgentInterval     *ebpf.VariableSpec `ebpf:"urgent_interval"`
+	WakeupInterval     *ebpf.VariableSpec `ebpf:"wakeup_interval"`
+	WatchingSince      *ebpf.VariableSpec `ebpf:"watching_since"`
 }
 
 // probeObjects contains all objects after they have been loaded into the kernel.
@@ -205,20 +254,24 @@ func (o *probeObjects) Close() error {
 //
 // It can be passed to loadProbeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type probeMaps struct {
-	Budgets   *ebpf.Map `ebpf:"budgets"`
-	Cgroups   *ebpf.Map `ebpf:"cgroups"`
-	Counters  *ebpf.Map `ebpf:"counters"`
-	Processes *ebpf.Map `ebpf:"processes"`
-	Ring      *ebpf.Map `ebpf:"ring"`
-	Scratch   *ebpf.Map `ebpf:"scratch"`
+	Cgroups    *ebpf.Map `ebpf:"cgroups"`
+	Containers *ebpf.Map `ebpf:"containers"`
+	Counters   *ebpf.Map `ebpf:"counters"`
+	Doomed     *ebpf.Map `ebpf:"doomed"`
+	Processes  *ebpf.Map `ebpf:"processes"`
+	Programs   *ebpf.Map `ebpf:"programs"`
+	Ring       *ebpf.Map `ebpf:"ring"`
+	Scratch    *ebpf.Map `ebpf:"scratch"`
 }
 
 func (m *probeMaps) Close() error {
 	return _ProbeClose(
-		m.Budgets,
 		m.Cgroups,
+		m.Containers,
 		m.Counters,
+		m.Doomed,
 		m.Processes,
+		m.Programs,
 		m.Ring,
 		m.Scratch,
 	)
@@ -228,16 +281,21 @@ func (m *probeMaps) Close() error {
 //
 // It can be passed to loadProbeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type probeVariables struct {
-	CompatOpenCalls *ebpf.Variable `ebpf:"compat_open_calls"`
-	ContainerBurst  *ebpf.Variable `ebpf:"container_burst"`
-	ContainerRate   *ebpf.Variable `ebpf:"container_rate"`
-	HostMounts      *ebpf.Variable `ebpf:"host_mounts"`
-	LastWakeup      *ebpf.Variable `ebpf:"last_wakeup"`
-	Layout          *ebpf.Variable `ebpf:"layout"`
-	OpenCalls       *ebpf.Variable `ebpf:"open_calls"`
-	RingSize        *ebpf.Variable `ebpf:"ring_size"`
-	UrgentInterval  *ebpf.Variable `ebpf:"urgent_interval"`
-	WakeupInterval  *ebpf.Variable `ebpf:"wakeup_interval"`
+	ClassBurst         *ebpf.Variable `ebpf:"class_burst"`
+	ClassRate          *ebpf.Variable `ebpf:"class_rate"`
+	CompatOpenCalls    *ebpf.Variable `ebpf:"compat_open_calls"`
+	ContainerProcesses *ebpf.Variable `ebpf:"container_processes"`
+	HostMounts         *ebpf.Variable `ebpf:"host_mounts"`
+	LastWakeup         *ebpf.Variable `ebpf:"last_wakeup"`
+	Layout             *ebpf.Variable `ebpf:"layout"`
+	NewContainer       *ebpf.Variable `ebpf:"new_container"`
+	OpenCalls          *ebpf.Variable `ebpf:"open_calls"`
+	ReaderLooks        *ebpf.Variable `ebpf:"reader_looks"`
+	RingSize           *ebpf.Variable `ebpf:"ring_size"`
+	Telling            *ebpf.Variable `ebpf:"telling"`
+	UrgentInterval     *ebpf.Variable `ebpf:"urgent_interval"`
+	WakeupInterval     *ebpf.Variable `ebpf:"wakeup_interval"`
+	WatchingSince      *ebpf.Variable `ebpf:"watching_since"`
 }
 
 // probePrograms contains all programs after they have been loaded into the kernel.
@@ -250,6 +308,7 @@ type probePrograms struct {
 	OnOpenFexit   *ebpf.Program `ebpf:"on_open_fexit"`
 	OnOpenLsm     *ebpf.Program `ebpf:"on_open_lsm"`
 	OnSyscallExit *ebpf.Program `ebpf:"on_syscall_exit"`
+	OnTask        *ebpf.Program `ebpf:"on_task"`
 }
 
 func (p *probePrograms) Close() error {
@@ -260,6 +319,7 @@ func (p *probePrograms) Close() error {
 		p.OnOpenFexit,
 		p.OnOpenLsm,
 		p.OnSyscallExit,
+		p.OnTask,
 	)
 }
 

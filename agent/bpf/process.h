@@ -123,17 +123,71 @@ global u32 mapped(u64 map_, u32 id)
 	return 65534;
 }
 
-static always_inline void fill_user(struct record *r, struct task_struct *task)
+static always_inline void fill_user(u32 *uid, u32 *gid, struct task_struct *task)
 {
 	struct cred *cred = READ(task, cred);
 	struct user_namespace *ns = READ(cred, user_ns);
 
-	r->uid = READ(cred, euid.val);
-	r->gid = READ(cred, egid.val);
+	*uid = READ(cred, euid.val);
+	*gid = READ(cred, egid.val);
 	if (READ(ns, level) == 0)
 		return;
-	r->uid = mapped((u64)__builtin_preserve_access_index(&ns->uid_map), r->uid);
-	r->gid = mapped((u64)__builtin_preserve_access_index(&ns->gid_map), r->gid);
+	*uid = mapped((u64)__builtin_preserve_access_index(&ns->uid_map), *uid);
+	*gid = mapped((u64)__builtin_preserve_access_index(&ns->gid_map), *gid);
+}
+
+// is_init says whether the task is the first of its PID namespace.
+static always_inline int is_init(struct task_struct *task)
+{
+	struct pid *pid = READ(task, thread_pid);
+	u32 level = READ(pid, level);
+	struct upid *own = __builtin_preserve_access_index(&pid->numbers[0]);
+	int nr = 0;
+
+	// An entry of numbers has 16 bytes: a number and the namespace's pointer.
+	bpf_probe_read_kernel(&nr, sizeof(nr), (void *)own + 16 * (u64)(level & 31));
+	return level && nr == 1;
+}
+
+#define DEV_NULL 0x103
+
+// has_input says whether a process reads from anything but /dev/null. A runtime
+// gives probes and hooks nothing else, and a session what its user asked for.
+static always_inline int has_input(struct task_struct *task)
+{
+	struct fdtable *table = READ(READ(task, files), fdt);
+	struct file **slots = READ(table, fd), *file = 0;
+
+	bpf_probe_read_kernel(&file, sizeof(file), &slots[0]);
+	return file && descriptor(task, 0) != DEV_NULL;
+}
+
+// judge_entry says how an entry leader came into its container: as its first
+// process, or later. The first is the first of its PID namespace; where
+// containers share one, the first that came into the cgroup.
+global int judge_entry(u32 slot, u64 task_)
+{
+	struct record *r = slot_record(slot);
+	struct task_struct *task = (void *)task_;
+	struct container *c;
+	u64 start = READ(task, start_boottime);
+
+	if (!r)
+		return 0;
+	r->entry_pid = READ(task, tgid);
+	r->entry_start = start;
+	if (is_interactive((u64)task))
+		r->flags |= ENTRY_INTERACTIVE;
+	if (has_input(task))
+		r->flags |= ENTRY_INPUT;
+	c = container_state(r->cgroup);
+	if (!c)
+		return 0;
+	if (is_init(task) || (!c->main_start && watching_since && start > watching_since))
+		c->main_start = start;
+	if (c->main_start)
+		r->flags |= c->main_start == start ? ENTRY_MAIN : ENTRY_JOINED;
+	return 0;
 }
 
 // find_entry sets the record's entry leader by looking up the tree, for a
@@ -158,18 +212,47 @@ global int find_entry(u32 slot, u64 leader)
 		if (p) {
 			r->entry_pid = p->entry_pid;
 			r->entry_start = p->entry_start;
-			r->flags |= p->flags & ENTRY_INTERACTIVE;
+			r->flags |= p->flags & ENTRY_FLAGS;
 			return 1;
 		}
 		if (!container_node(parent, &id) || id != r->cgroup || is_runtime(parent) || on_host((u64)parent))
 			break;
 		task = parent;
 	}
-	r->entry_pid = READ(task, tgid);
-	r->entry_start = READ(task, start_boottime);
-	if (is_interactive((u64)task))
-		r->flags |= ENTRY_INTERACTIVE;
+	judge_entry(slot, (u64)task);
 	return 0;
+}
+
+// remember_new keeps a process that was not known. A container has room for
+// so many: what it has beyond is found by looking up the tree, as if the
+// table were full.
+static always_inline void remember_new(u32 pid, struct process *p)
+{
+	struct container *c = container_state(p->cgroup);
+
+	if (c && c->processes >= container_processes) {
+		count(COUNT_PROCESSES_FULL);
+		return;
+	}
+	// What is left of an earlier process of this PID was counted then.
+	if (!bpf_map_update_elem(&processes, &pid, p, BPF_NOEXIST)) {
+		if (c)
+			__sync_fetch_and_add(&c->processes, 1);
+	} else if (bpf_map_update_elem(&processes, &pid, p, BPF_ANY)) {
+		count(COUNT_PROCESSES_FULL);
+	}
+}
+
+// forget undoes remember_new.
+static always_inline void forget(u32 pid, u64 cgroup)
+{
+	struct container *c;
+
+	if (bpf_map_delete_elem(&processes, &pid))
+		return;
+	c = bpf_map_lookup_elem(&containers, &cgroup);
+	if (c)
+		__sync_fetch_and_add(&c->processes, -1);
 }
 
 static always_inline void remember(struct record *r)
@@ -181,10 +264,19 @@ static always_inline void remember(struct record *r)
 		.cgroup = r->cgroup,
 		.entry_start = r->entry_start,
 		.entry_pid = r->entry_pid,
-		.flags = r->flags & (INTERACTIVE | ENTRY_INTERACTIVE | LEARNED),
+		.flags = r->flags & (INTERACTIVE | ENTRY_FLAGS | ARGS_UNKNOWN),
 	};
-	if (bpf_map_update_elem(&processes, &r->pid, &p, BPF_ANY))
-		count(COUNT_PROCESSES_FULL);
+	remember_new(r->pid, &p);
+}
+
+// end_doomed ends the current process if its entry leader's tree is to end: it
+// dies before it runs any further. A sweep from user space ends those that sleep.
+static always_inline void end_doomed(struct process *p)
+{
+	struct entry key = {.start = p->entry_start, .pid = p->entry_pid};
+
+	if (bpf_map_lookup_elem(&doomed, &key))
+		bpf_send_signal(9);
 }
 
 // fill writes all of a record that is about the process, but for its entry
@@ -212,7 +304,7 @@ global int fill(u32 slot, u64 leader_, u64 node)
 			r->flags |= PARENT_INTERACTIVE;
 	}
 	r->tty = terminal(leader);
-	fill_user(r, leader);
+	fill_user(&r->uid, &r->gid, leader);
 
 	r->cgroup_len = append_cgroup(slot, node);
 	return 0;
@@ -229,6 +321,8 @@ global int fill_paths(u32 slot, u64 task_)
 	r->exe_len = append_file(slot, READ(READ(task, mm), exe_file));
 	fs = READ(task, fs);
 	r->cwd_len = append_path(slot, (u64)READ(fs, pwd.mnt), (u64)READ(fs, pwd.dentry));
+	if (r->parent_image)
+		return 0; // user space knows what the parent runs
 	parent = leader_of(READ(task, real_parent));
 	r->parent_exe_len = append_file(slot, READ(READ(parent, mm), exe_file));
 	return 0;

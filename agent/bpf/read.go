@@ -9,21 +9,20 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
 )
 
-// The shortest times between two wakeups by the kernel, for records that
-// matter most and for all others: see wakeup in output.h. A record that
-// comes sooner waits for the reader to look again by itself.
+// How long a record may wait for the reader to look by itself, before it wakes it:
+// one that matters most, and all others. See wakeup in output.h.
 const (
 	urgentInterval time.Duration = 500 * time.Microsecond
-	wakeupInterval time.Duration = 4 * time.Millisecond
+	wakeupInterval time.Duration = 5 * time.Millisecond
 )
 
-// After the ring was found empty the reader looks again in growing intervals.
-// The first two looks find what came within the intervals after the last
-// wakeup. The others are for the record whose program was interrupted between
-// deciding not to wake and writing it.
-var lookAgain = []time.Duration{urgentInterval, wakeupInterval, 20 * time.Millisecond, 250 * time.Millisecond}
+// lookAgain is how long the reader sleeps at most: while records come, and ever longer once
+// there are none. The first is shorter than wakeupInterval, so that a stream of
+// records wakes nobody.
+var lookAgain = [...]time.Duration{4 * time.Millisecond, 20 * time.Millisecond, 250 * time.Millisecond}
 
 // Read hands every record to handle, in order, until ctx ends; then what is
 // still in the ring buffer, and returns nil. A record that cannot be decoded is
@@ -35,15 +34,23 @@ func (p *Programs) Read(ctx context.Context, handle func(*Record, error), idle f
 	stop := context.AfterFunc(ctx, func() { _ = p.reader.Flush() })
 	defer stop()
 	var record ringbuf.Record
-	for looks := 0; ; {
-		p.reader.SetDeadline(time.Now().Add(lookAgain[min(looks, len(lookAgain)-1)]))
+	if err := p.sleepFor(lookAgain[0]); err != nil {
+		return err
+	}
+	for looks, found := 0, 0; ; {
 		err := p.reader.ReadInto(&record)
 		switch {
 		case err == nil:
-			looks = 0
 			handle(Decode(record.RawSample))
+			if found++; found > 1 || looks == 0 {
+				continue
+			}
+			looks = 0 // woken from a long sleep: more will come
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			looks++
+			if looks++; found > 0 {
+				looks = 0
+			}
+			found = 0
 			idle()
 		case errors.Is(err, ringbuf.ErrFlushed), errors.Is(err, ringbuf.ErrClosed):
 			idle()
@@ -51,7 +58,23 @@ func (p *Programs) Read(ctx context.Context, handle func(*Record, error), idle f
 		default:
 			return fmt.Errorf("read the ring buffer: %w", err)
 		}
+		if err := p.sleepFor(lookAgain[min(looks, len(lookAgain)-1)]); err != nil {
+			return err
+		}
 	}
+}
+
+// sleepFor lets the next sleep last so long at most, and tells the programs when it will be over.
+func (p *Programs) sleepFor(d time.Duration) error {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return fmt.Errorf("read the clock: %w", err)
+	}
+	if err := p.collection.Variables[probeVarReaderLooks].Set(uint64(now.Nano() + int64(d))); err != nil { //nolint:gosec // time since boot is positive
+		return fmt.Errorf("tell the programs when the ring buffer is read: %w", err)
+	}
+	p.reader.SetDeadline(time.Now().Add(d))
+	return nil
 }
 
 // Detach stops the programs without closing anything, so that a Read that is
@@ -69,26 +92,34 @@ func (p *Programs) Detach() error {
 type Lost struct {
 	// RingFull: the ring buffer had no room.
 	RingFull uint64
-	// RateLimited: a container was over its budget.
-	RateLimited uint64
+	// A container was over its budget for entry leaders, opens, execs or exits.
+	LimitedEntries, LimitedOpens, LimitedExecs, LimitedExits uint64
 	// ProcessesFull: a process could not be remembered. Its events are
 	// complete, but its entry leader is found by looking up the process tree.
 	ProcessesFull uint64
 }
 
+// Limited is the sum of what exceeded a budget.
+func (l Lost) Limited() uint64 {
+	return l.LimitedEntries + l.LimitedOpens + l.LimitedExecs + l.LimitedExits
+}
+
 // Lost reads the counters. They only grow.
 func (p *Programs) Lost() (Lost, error) {
-	var sums [3]uint64
-	for i := range sums {
+	var lost Lost
+	// In the order of enum counter in record.h.
+	for i, sum := range []*uint64{
+		&lost.RingFull, &lost.LimitedEntries, &lost.LimitedOpens, &lost.LimitedExecs, &lost.LimitedExits, &lost.ProcessesFull,
+	} {
 		var perCPU []uint64
 		if err := p.collection.Maps[probeMapCounters].Lookup(uint32(i), &perCPU); err != nil {
 			return Lost{}, fmt.Errorf("read the loss counters: %w", err)
 		}
 		for _, n := range perCPU {
-			sums[i] += n
+			*sum += n
 		}
 	}
-	return Lost{RingFull: sums[0], RateLimited: sums[1], ProcessesFull: sums[2]}, nil
+	return lost, nil
 }
 
 // Missed counts how often a program was not run because the CPU was running it

@@ -18,8 +18,38 @@ const (
 	KindSeen Kind = 2
 	// KindOpen: a process opened a file.
 	KindOpen Kind = 3
-	// KindExit: a process ended. Only Image and PID are set.
+	// KindExit: a process ended. It has neither paths nor arguments nor a parent but its PID.
 	KindExit Kind = 4
+	// KindLimit: a process did something that its container has no budget for
+	// any more, of Class. Few of those are told of: see Suppressed.
+	KindLimit Kind = 5
+)
+
+// Class is what a container has a budget for.
+type Class uint16
+
+// The classes of records, as record.h numbers them.
+const (
+	ClassEntry Class = 0 // the first process of a container or session
+	ClassOpen  Class = 1
+	ClassExec  Class = 2
+	ClassExit  Class = 3
+)
+
+// Began says how an entry leader came into its container.
+type Began uint8
+
+// The ways in which an entry leader begins. What a runtime is asked for by a
+// probe or a hook looks like an exec session that has no input: only the audit log tells them apart.
+const (
+	// BeganUnknown: the agent was not there, or has forgotten.
+	BeganUnknown Began = iota
+	// BeganContainer: it is the container's first process.
+	BeganContainer
+	// BeganSession: it came later, with an input or a terminal: an exec session.
+	BeganSession
+	// BeganSessionOrProbe: it came later, without an input.
+	BeganSessionOrProbe
 )
 
 // Image names a program as one process runs it: from an exec to the next, and
@@ -42,31 +72,41 @@ type Record struct {
 	Time  uint64
 	Image Image
 
-	PID, PPID    uint32
-	Start        uint64
-	UID, GID     uint32 // effective, as the process' user namespace numbers them
-	TTY          uint32 // as stat(2) writes device numbers
-	Interactive  bool
-	Learned      bool // read from a process that already ran, not as it started
-	Comm         string
-	Executable   string
-	Interpreter  string // as the exec named it, or as a script's first line does
-	Directory    string
-	Args         []string
-	ArgsCut      bool
-	PathsCut     bool
-	File         string
-	EntryPID     uint32
-	EntryStart   uint64
-	EntryTTY     bool // the entry leader is interactive
-	Cgroup       uint64
-	CgroupPath   string
-	PathCgroup   uint64 // the cgroup that CgroupPath belongs to
-	ParentImage  Image
-	ParentStart  uint64
-	ParentComm   string
-	ParentExe    string
-	ParentTTY    bool // the parent is interactive
+	PID, PPID   uint32
+	Start       uint64
+	UID, GID    uint32 // effective, as the process' user namespace numbers them
+	TTY         uint32 // as stat(2) writes device numbers
+	Interactive bool
+	Learned     bool // read from a process that already ran, not as it started
+	Comm        string
+	Executable  string
+	Interpreter string // as the exec named it, or as a script's first line does
+	Directory   string
+	Args        []string
+	ArgsCut     bool
+	PathsCut    bool
+	File        string
+	KnownFile   string // by which path the pod knows it, where that can be told
+	AccountFile bool   // of a volume that is mounted where rules look for a service account's
+	EntryPID    uint32
+	EntryStart  uint64
+	EntryTTY    bool // the entry leader is interactive
+	EntryBegan  Began
+	Cgroup      uint64
+	CgroupPath  string
+	PathCgroup  uint64 // the cgroup that CgroupPath belongs to
+	ParentImage Image
+	ParentStart uint64
+	ParentComm  string
+	ParentExe   string
+	ParentTTY   bool // the parent is interactive
+	ArgsUnknown bool
+	// Status is how a process ended, as wait(2) gives it.
+	Status uint32
+	// Class and Suppressed: of how many records of that class of the container
+	// nothing else is told, since the last that said so.
+	Class        Class
+	Suppressed   uint64
 	sizeInKernel int
 }
 
@@ -75,8 +115,15 @@ func (r *Record) Size() int { return r.sizeInKernel }
 
 // The layout of record.h.
 const (
-	headerSize = 152
-	endSize    = 24
+	headerSize = 168
+	endSize    = 88
+	classes    = 5
+
+	classEntry = 0
+	classOpen  = 1
+	classExec  = 2
+	classExit  = 3
+	classRare  = 4 // of execs, in the kernel only
 
 	flagInteractive       = 1 << 0
 	flagEntryInteractive  = 1 << 1
@@ -84,6 +131,11 @@ const (
 	flagArgsTruncated     = 1 << 3
 	flagPathTruncated     = 1 << 4
 	flagLearned           = 1 << 5
+	flagEntryInput        = 1 << 6
+	flagEntryMain         = 1 << 7
+	flagEntryJoined       = 1 << 8
+	flagAccountVolume     = 1 << 9
+	flagArgsUnknown       = 1 << 10
 )
 
 // maxArgs bounds the number of arguments of one record. The kernel side bounds
@@ -111,10 +163,11 @@ func Decode(raw []byte) (*Record, error) {
 	r.UID, r.GID, r.TTY = le.Uint32(raw[84:]), le.Uint32(raw[88:]), le.Uint32(raw[92:])
 	r.setFlags(le.Uint32(raw[96:]))
 	r.Kind = Kind(le.Uint16(raw[104:]))
-	if r.Kind < KindExec || r.Kind > KindOpen {
+	if r.Kind < KindExec || r.Kind == KindExit || r.Kind > KindLimit {
 		return nil, fmt.Errorf("record of unknown kind %d", r.Kind)
 	}
-	r.Comm, r.ParentComm = text(raw[120:136]), text(raw[136:152])
+	r.Class, r.Suppressed = Class(le.Uint16(raw[122:])), le.Uint64(raw[128:])
+	r.Comm, r.ParentComm = text(raw[136:152]), text(raw[152:168])
 	if err := r.decodeData(raw); err != nil {
 		return nil, err
 	}
@@ -123,12 +176,17 @@ func Decode(raw []byte) (*Record, error) {
 
 func decodeEnd(raw []byte) (*Record, error) {
 	le := binary.LittleEndian
-	r := &Record{Kind: Kind(le.Uint16(raw[16:])), sizeInKernel: len(raw)}
+	r := &Record{Kind: Kind(le.Uint16(raw[84:])), Class: ClassExit, sizeInKernel: len(raw)}
 	if r.Kind != KindExit {
 		return nil, fmt.Errorf("short record of kind %d", r.Kind)
 	}
-	r.Image = Image{Time: le.Uint64(raw), PID: le.Uint32(raw[8:])}
-	r.PID = le.Uint32(raw[12:])
+	r.Time, r.Start, r.EntryStart = le.Uint64(raw), le.Uint64(raw[8:]), le.Uint64(raw[16:])
+	r.Image = Image{Time: le.Uint64(raw[24:]), PID: le.Uint32(raw[48:])}
+	r.Cgroup, r.Suppressed = le.Uint64(raw[32:]), le.Uint64(raw[40:])
+	r.PID, r.PPID, r.EntryPID = le.Uint32(raw[52:]), le.Uint32(raw[56:]), le.Uint32(raw[60:])
+	r.UID, r.GID, r.TTY = le.Uint32(raw[64:]), le.Uint32(raw[68:]), le.Uint32(raw[72:])
+	r.setFlags(le.Uint32(raw[76:]))
+	r.Status = le.Uint32(raw[80:])
 	return r, nil
 }
 
@@ -139,6 +197,18 @@ func (r *Record) setFlags(flags uint32) {
 	r.ArgsCut = flags&flagArgsTruncated != 0
 	r.PathsCut = flags&flagPathTruncated != 0
 	r.Learned = flags&flagLearned != 0
+	r.AccountFile = flags&flagAccountVolume != 0
+	r.ArgsUnknown = flags&flagArgsUnknown != 0
+	switch {
+	case flags&flagEntryMain != 0:
+		r.EntryBegan = BeganContainer
+	case flags&flagEntryJoined == 0:
+		r.EntryBegan = BeganUnknown
+	case flags&(flagEntryInput|flagEntryInteractive) != 0:
+		r.EntryBegan = BeganSession
+	default:
+		r.EntryBegan = BeganSessionOrProbe
+	}
 }
 
 // decodeData reads what follows the header: the paths in the order of their
@@ -146,7 +216,7 @@ func (r *Record) setFlags(flags uint32) {
 func (r *Record) decodeData(raw []byte) error {
 	le := binary.LittleEndian
 	data := raw[headerSize:]
-	var parts [6][]byte
+	var parts [7][]byte
 	for i := range parts {
 		n := int(le.Uint16(raw[108+2*i:]))
 		if n > len(data) {
@@ -158,12 +228,12 @@ func (r *Record) decodeData(raw []byte) error {
 	if args > len(data) {
 		return errShort
 	}
-	r.File, r.CgroupPath = path(parts[0]), path(parts[1])
-	r.Executable, r.Directory = path(parts[2]), path(parts[3])
+	r.File, r.KnownFile, r.CgroupPath = path(parts[0]), path(parts[1]), path(parts[2])
+	r.Executable, r.Directory = path(parts[3]), path(parts[4])
 	if r.Directory == "" {
 		r.Directory = "/" // the root is a path of no names
 	}
-	r.ParentExe, r.Interpreter = path(parts[4]), text(parts[5])
+	r.ParentExe, r.Interpreter = path(parts[5]), text(parts[6])
 	r.splitArgs(data[:args])
 	return nil
 }

@@ -14,8 +14,8 @@ import (
 
 // raw is a record as record.h lays it out.
 type raw struct {
-	header [152]byte
-	parts  [6]string // file, cgroup, executable, directory, parent's executable, interpreter
+	header [168]byte
+	parts  [7]string // file, file as it is known, cgroup, executable, directory, parent's executable, interpreter
 	args   string
 }
 
@@ -31,7 +31,7 @@ func (r *raw) bytes() []byte {
 
 func newRaw(kind bpf.Kind) *raw {
 	r := &raw{
-		parts: [6]string{"", "c\x00b\x00a\x00", "sh\x00bin\x00", "", "init\x00", "/bin/sh\x00"},
+		parts: [7]string{"", "", "c\x00b\x00a\x00", "sh\x00bin\x00", "", "init\x00", "/bin/sh\x00"},
 		args:  "sh\x00-c\x00\x00id\x00",
 	}
 	le := binary.LittleEndian
@@ -43,8 +43,8 @@ func newRaw(kind bpf.Kind) *raw {
 	}
 	le.PutUint32(r.header[96:], 1|2|32)
 	le.PutUint16(r.header[104:], uint16(kind))
-	copy(r.header[120:], "sh")
-	copy(r.header[136:], "0123456789abcdef")
+	copy(r.header[136:], "sh")
+	copy(r.header[152:], "0123456789abcdef")
 	return r
 }
 
@@ -108,7 +108,7 @@ func TestDecodeRefuses(t *testing.T) {
 			t.Errorf("%d of %d bytes made the record %+v", n, len(whole), r)
 		}
 	}
-	for _, kind := range []bpf.Kind{0, bpf.KindExit, 9} {
+	for _, kind := range []bpf.Kind{0, bpf.KindExit, bpf.KindLimit + 1} {
 		if _, err := bpf.Decode(newRaw(kind).bytes()); err == nil {
 			t.Errorf("a long record of kind %d was accepted", kind)
 		}

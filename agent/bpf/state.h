@@ -7,13 +7,13 @@
 
 // Set by the loader.
 const volatile u64 ring_size = 4 << 20;
-// A container may use this many bytes of records per second, and save up to
-// container_burst of them. Opens have a budget of their own, so that a flood
-// of processes cannot hide one.
-const volatile u64 container_rate = 8 << 20;
-const volatile u64 container_burst = 2 << 20;
-// At most one wakeup of the reader in this time: see wakeup.
-const volatile u64 wakeup_interval = 4000000;
+// Bytes of records of each class that a container may cause per second, and how many it may save up.
+const volatile u64 class_rate[CLASSES] = {};
+const volatile u64 class_burst[CLASSES] = {};
+// How many processes of one container are remembered.
+const volatile s64 container_processes = 16384;
+// How long a record may wait for the reader to look by itself: see wakeup.
+const volatile u64 wakeup_interval = 5000000;
 const volatile u64 urgent_interval = 500000;
 // The numbers of the system calls that open a file, natively and for 32-bit programs.
 const volatile s32 open_calls[4] = {-1, -1, -1, -1};
@@ -30,14 +30,33 @@ struct process {
 	u32 reserved;
 };
 
-struct budget_key {
-	u64 cgroup;
-	u64 kind;
+struct bucket {
+	u64 bytes;      // that may still be used
+	u64 updated;
+	u64 suppressed; // records, since the container is known
+	u64 told;       // of those
+	u64 noticed;    // when last told
 };
 
-struct budget {
-	u64 bytes;
-	u64 updated;
+struct container {
+	struct bucket buckets[CLASSES];
+	u64 main_start; // when its first process started, 0 when that is not known
+	s64 processes;  // that are remembered
+};
+
+struct program {
+	u64 cgroup;
+	u64 file;
+	char comm[16];
+};
+
+// A container that nothing is known of yet: with full budgets.
+const volatile struct container new_container = {};
+
+// What ends as soon as it does anything: an entry leader with all its descendants.
+struct entry {
+	u64 start;
+	u64 pid;
 };
 
 // The processes of containers, by PID. Preallocated: a fork bomb can fill it,
@@ -57,12 +76,28 @@ struct {
 	MAP_TYPE(value, u32);
 } cgroups SEC(".maps");
 
+// Containers, by their cgroup.
 struct {
 	MAP_UINT(type, BPF_MAP_TYPE_LRU_HASH);
 	MAP_UINT(max_entries, 4096);
-	MAP_TYPE(key, struct budget_key);
-	MAP_TYPE(value, struct budget);
-} budgets SEC(".maps");
+	MAP_TYPE(key, u64);
+	MAP_TYPE(value, struct container);
+} containers SEC(".maps");
+
+// How often a program may still be executed in a container as one that rarely is.
+struct {
+	MAP_UINT(type, BPF_MAP_TYPE_LRU_HASH);
+	MAP_UINT(max_entries, 16384);
+	MAP_TYPE(key, struct program);
+	MAP_TYPE(value, struct bucket);
+} programs SEC(".maps");
+
+struct {
+	MAP_UINT(type, BPF_MAP_TYPE_HASH);
+	MAP_UINT(max_entries, 256);
+	MAP_TYPE(key, struct entry);
+	MAP_TYPE(value, u32);
+} doomed SEC(".maps");
 
 // Records are put together here. One slot for each program: two programs can
 // interrupt each other on one CPU, a program cannot interrupt itself.
@@ -85,10 +120,15 @@ struct {
 	MAP_UINT(max_entries, 4 << 20);
 } ring SEC(".maps");
 
-// When the reader was last woken.
+// When the reader was last woken, and when it looks again by itself.
 u64 last_wakeup;
+u64 reader_looks;
 // The mount namespace of the host's first process, 0 until it is known.
 u64 host_mounts;
+// Since when no container's first process can have been missed, 0 for not yet.
+u64 watching_since;
+// Which pass of on_task it is.
+u32 telling;
 
 // Never used: it puts the structure's layout where a test finds it.
 struct record_end *layout;
@@ -98,6 +138,17 @@ static always_inline void count(u32 counter)
 	u64 *n = bpf_map_lookup_elem(&counters, &counter);
 	if (n)
 		*n += 1;
+}
+
+// container_state finds what is known of a container, or begins to know it.
+static always_inline struct container *container_state(u64 cgroup)
+{
+	struct container *c = bpf_map_lookup_elem(&containers, &cgroup);
+
+	if (c)
+		return c;
+	bpf_map_update_elem(&containers, &cgroup, (void *)&new_container, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&containers, &cgroup);
 }
 
 static always_inline struct record *slot_record(u32 slot)

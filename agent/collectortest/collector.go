@@ -88,17 +88,50 @@ type Collector struct {
 	// false keeps the acknowledgement back.
 	Before func(*telemetryv1.Batch) (bool, error)
 
+	sending sync.Mutex
+	stream  stream // the last that was opened, guarded by mu
+
 	mu      sync.Mutex
 	changed chan struct{}
 	// What came, in order. Read it in Wait, or when no client runs.
 	Hellos  []*telemetryv1.Hello
 	Batches []*telemetryv1.Batch
 	Events  []*telemetryv1.Event
+	Results []*telemetryv1.CommandResult
+}
+
+type stream = grpc.BidiStreamingServer[telemetryv1.AgentMessage, telemetryv1.ServerMessage]
+
+// send sends on a stream. Acknowledgements and commands come from different goroutines.
+func (c *Collector) send(s stream, m *telemetryv1.ServerMessage) error {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	return s.Send(m)
+}
+
+// Ask sends a command on the stream that was opened last, and waits for its answer.
+func (c *Collector) Ask(t testing.TB, command *telemetryv1.Command) *telemetryv1.CommandResult {
+	t.Helper()
+	c.mu.Lock()
+	s := c.stream
+	c.mu.Unlock()
+	if err := c.send(s, &telemetryv1.ServerMessage{Message: &telemetryv1.ServerMessage_Command{Command: command}}); err != nil {
+		t.Fatal(err)
+	}
+	var result *telemetryv1.CommandResult
+	c.Wait(t, "an answer", func() bool {
+		for _, r := range c.Results {
+			if r.GetId() == command.GetId() {
+				result = r
+			}
+		}
+		return result != nil
+	})
+	return result
 }
 
 // Stream implements the protocol.
-// Stream implements the protocol.
-func (c *Collector) Stream(s grpc.BidiStreamingServer[telemetryv1.AgentMessage, telemetryv1.ServerMessage]) error {
+func (c *Collector) Stream(s stream) error {
 	md, _ := metadata.FromIncomingContext(s.Context())
 	if got := strings.Join(md.Get("authorization"), ","); got != "Bearer "+c.Token {
 		return status.Errorf(codes.Unauthenticated, "the token is %q", got)
@@ -110,14 +143,24 @@ func (c *Collector) Stream(s grpc.BidiStreamingServer[telemetryv1.AgentMessage, 
 	if m.GetHello() == nil {
 		return status.Error(codes.InvalidArgument, "no greeting")
 	}
-	c.note(func() { c.Hellos = append(c.Hellos, m.GetHello()) })
-	if err := s.Send(&telemetryv1.ServerMessage{Message: &telemetryv1.ServerMessage_Welcome{Welcome: &telemetryv1.Welcome{}}}); err != nil {
+	c.note(func() {
+		c.Hellos = append(c.Hellos, m.GetHello())
+		c.stream = s
+	})
+	if err := c.send(s, &telemetryv1.ServerMessage{Message: &telemetryv1.ServerMessage_Welcome{Welcome: &telemetryv1.Welcome{}}}); err != nil {
 		return err
 	}
 	for {
 		m, err := s.Recv()
 		if err != nil {
 			return err
+		}
+		if r := m.GetResult(); r != nil {
+			c.note(func() { c.Results = append(c.Results, r) })
+			continue
+		}
+		if m.GetPong() != nil {
+			continue
 		}
 		b := m.GetBatch()
 		ack := true
@@ -133,7 +176,7 @@ func (c *Collector) Stream(s grpc.BidiStreamingServer[telemetryv1.AgentMessage, 
 		if !ack {
 			continue
 		}
-		err = s.Send(&telemetryv1.ServerMessage{Message: &telemetryv1.ServerMessage_Ack{Ack: &telemetryv1.Ack{Sequence: b.GetSequence()}}})
+		err = c.send(s, &telemetryv1.ServerMessage{Message: &telemetryv1.ServerMessage_Ack{Ack: &telemetryv1.Ack{Sequence: b.GetSequence()}}})
 		if err != nil {
 			return err
 		}

@@ -64,6 +64,26 @@ func TestParse(t *testing.T) {
 			"/system.slice/containerd.service/kubepods-burstable-pod" + uidSlice + ".slice:cri-containerd:" + id,
 			container.Container{ID: id, PodUID: uid},
 		},
+		"kubelet with systemd, docker without": {
+			"/kubepods-burstable-pod" + uidSlice + ".slice:docker:" + id, container.Container{ID: id, PodUID: uid},
+		},
+		"systemd, docker, an init system in the container": {
+			"/kubepods.slice/kubepods-pod" + uidSlice + ".slice/docker-" + id + ".scope/init.scope",
+			container.Container{ID: id, PodUID: uid},
+		},
+		"systemd, static pod of CRI-O": {
+			"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + static + ".slice/crio-" + id + ".scope/container",
+			container.Container{ID: id, PodUID: static},
+		},
+		"node in a container, with systemd": {
+			"/system.slice/docker-" + otherID + ".scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/" +
+				"kubelet-kubepods-besteffort-pod" + uidSlice + ".slice/cri-containerd-" + id + ".scope",
+			container.Container{ID: id, PodUID: uid},
+		},
+		"a cluster in a pod": {
+			"/kubepods/burstable/pod" + uid + "/" + id + "/k3s/kubepods/besteffort/pod" + other + "/" + otherID,
+			container.Container{ID: id, PodUID: uid},
+		},
 		"node in a container": {
 			"/docker/" + otherID + "/kubelet/kubepods/burstable/pod" + uid + "/" + id,
 			container.Container{ID: id, PodUID: uid},

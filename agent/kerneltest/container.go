@@ -127,6 +127,17 @@ func (c *Container) Exec(args ...string) string {
 	return string(out)
 }
 
+// ExecAsProbe runs a command without an input, as the kubelet does for probes and
+// hooks, and waits for its end.
+func (c *Container) ExecAsProbe(script string) {
+	c.tb.Helper()
+	done := "/tmp/" + random(c.tb, 8)
+	if out, err := c.runc("exec", "--detach", c.ID, "/bin/sh", "-c", script+"; echo > "+done); err != nil {
+		c.tb.Fatalf("exec as a probe %q: %v\n%s", script, err, out)
+	}
+	c.Exec("/bin/sh", "-c", "until [ -e "+done+" ]; do :; done")
+}
+
 // ExecTTY runs an exec session with a terminal, as kubectl exec -it does, and
 // returns what the terminal shows.
 func (c *Container) ExecTTY(args ...string) string {
@@ -228,6 +239,33 @@ const Dated = "..2026_11_21_17_52_59.2458567487"
 func ServiceAccount(tb testing.TB) string {
 	tb.Helper()
 	dir := tb.TempDir()
+	mountMemory(tb, dir)
+	mkdir(tb, filepath.Join(dir, Dated))
+	symlink(tb, Dated, filepath.Join(dir, "..data"))
+	for _, name := range []string{"token", "ca.crt", "namespace", "vault-token", "other"} {
+		writeFile(tb, filepath.Join(dir, Dated, name), "content of "+name+"\n", 0o644)
+		symlink(tb, filepath.Join("..data", name), filepath.Join(dir, name))
+	}
+	return dir
+}
+
+// ProjectedVolume makes a directory with one token, of any name, as the kubelet
+// mounts a projected volume on the host.
+func ProjectedVolume(tb testing.TB, token string) string {
+	tb.Helper()
+	dir := filepath.Join(tb.TempDir(), "volumes/kubernetes.io~projected", token)
+	mkdir(tb, dir)
+	mountMemory(tb, dir)
+	mkdir(tb, filepath.Join(dir, Dated))
+	symlink(tb, Dated, filepath.Join(dir, "..data"))
+	writeFile(tb, filepath.Join(dir, Dated, token), "content\n", 0o644)
+	symlink(tb, filepath.Join("..data", token), filepath.Join(dir, token))
+	return dir
+}
+
+// mountMemory mounts an empty file system in memory until the test ends.
+func mountMemory(tb testing.TB, dir string) {
+	tb.Helper()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
 		tb.Fatalf("mount a tmpfs: %v", err)
 	}
@@ -236,13 +274,6 @@ func ServiceAccount(tb testing.TB) string {
 			tb.Errorf("unmount %s: %v", dir, err)
 		}
 	})
-	mkdir(tb, filepath.Join(dir, Dated))
-	symlink(tb, Dated, filepath.Join(dir, "..data"))
-	for _, name := range []string{"token", "ca.crt", "namespace", "vault-token", "other"} {
-		writeFile(tb, filepath.Join(dir, Dated, name), "content of "+name+"\n", 0o644)
-		symlink(tb, filepath.Join("..data", name), filepath.Join(dir, name))
-	}
-	return dir
 }
 
 // parent is the cgroup of one run of tests: no kubelet looks there.
@@ -258,12 +289,26 @@ func MakeCgroup(tb testing.TB, hierarchy, path string) string {
 	tb.Helper()
 	RequireRoot(tb)
 	path = filepath.Join(parent(tb), path)
-	dir := filepath.Join("/sys/fs/cgroup", hierarchy, path)
+	dir := filepath.Join(tree(tb, hierarchy), path)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { RemoveCgroups(tb, path) })
 	return dir
+}
+
+// tree is where a hierarchy is mounted. A machine that has nothing but version 2
+// has that one in the place of all.
+func tree(tb testing.TB, hierarchy string) string {
+	tb.Helper()
+	const root = "/sys/fs/cgroup"
+	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err != nil {
+		return filepath.Join(root, hierarchy)
+	}
+	if hierarchy != "unified" {
+		tb.Skipf("this machine has no cgroups of version 1, so none of %s", hierarchy)
+	}
+	return root
 }
 
 // RemoveCgroups removes a cgroup and its ancestors in every hierarchy, as far

@@ -4,15 +4,18 @@ import (
 	"container/list"
 
 	"github.com/portcullis-dev/portcullis/agent/bpf"
+	"github.com/portcullis-dev/portcullis/agent/container"
 )
 
 // image is a program as a process runs it.
 type image struct {
 	id         bpf.Image
+	container  container.Container
 	name       string
 	executable string
 	args       []string
 	argsCut    bool
+	argsToCome bool // they could not be read yet
 	size       int
 	ended      bool // the process that executed it is gone, or runs something else
 	place      *list.Element
@@ -51,8 +54,11 @@ func (s *images) get(id bpf.Image) *image {
 }
 
 // put adds what a record shows of its process.
-func (s *images) put(r *bpf.Record) *image {
+func (s *images) put(r *bpf.Record, c container.Container) *image {
 	if known := s.get(r.Image); known != nil {
+		if known.argsToCome && !r.ArgsUnknown {
+			s.complete(known, r)
+		}
 		return known
 	}
 	if before, ok := s.byPID[r.Image.PID]; ok {
@@ -60,20 +66,35 @@ func (s *images) put(r *bpf.Record) *image {
 	}
 	i := &image{
 		id:         r.Image,
+		container:  c,
 		name:       name(r),
 		executable: r.Executable,
 		args:       r.Args,
 		argsCut:    r.ArgsCut,
+		argsToCome: r.ArgsUnknown,
 	}
-	i.size = imageOverhead + len(i.name) + len(i.executable)
-	for _, arg := range i.args {
-		i.size += len(arg) + 16
-	}
+	i.measure()
 	i.place = s.live.PushBack(i)
 	s.byID[i.id], s.byPID[i.id.PID] = i, i.id
 	s.size += i.size
 	s.trim()
 	return i
+}
+
+func (i *image) measure() {
+	i.size = imageOverhead + len(i.name) + len(i.executable)
+	for _, arg := range i.args {
+		i.size += len(arg) + 16
+	}
+}
+
+// complete adds the arguments, now that the process has done something.
+func (s *images) complete(i *image, r *bpf.Record) {
+	s.size -= i.size
+	i.name, i.args, i.argsCut, i.argsToCome = name(r), r.Args, r.ArgsCut, false
+	i.measure()
+	s.size += i.size
+	s.trim()
 }
 
 // end notes that the process which executed the image runs it no more.

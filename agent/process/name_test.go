@@ -79,7 +79,7 @@ func TestFilePath(t *testing.T) {
 		"/var/run/secrets/kubernetes.io/serviceaccount/" + dated + "ca.crt": "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
 		"/run/secrets/kubernetes.io/serviceaccount/token":                   "/var/run/secrets/kubernetes.io/serviceaccount/token",
 		"/var/run/secrets/tokens/" + dated + "vault-token":                  "/var/run/secrets/tokens/vault-token",
-		"/run/secrets/tokens/" + dated + "vault-token":                      "/run/secrets/tokens/vault-token",
+		"/run/secrets/tokens/" + dated + "vault-token":                      "/var/run/secrets/tokens/vault-token",
 		"/host/var/lib/kubelet/pods/1/volumes/kubernetes.io~projected/a/" + dated + "token": "/host/var/lib/kubelet/pods/1/volumes/" +
 			"kubernetes.io~projected/a/token",
 		"/run/secrets/kubernetes.io/serviceaccount/..data/token": "/var/run/secrets/kubernetes.io/serviceaccount/..data/token",
@@ -90,8 +90,44 @@ func TestFilePath(t *testing.T) {
 		"token":                                                  "token",
 		"":                                                       "",
 	} {
-		if got := filePath(resolved); got != want {
+		if got := filePath(&bpf.Record{File: resolved}); got != want {
 			t.Errorf("filePath(%q) = %q, want %q", resolved, got, want)
 		}
+	}
+}
+
+func TestFilePathOfAVolume(t *testing.T) {
+	const dated = "..2026_11_21_17_52_59.2458567487/"
+	for name, test := range map[string]struct {
+		opened, known string
+		account       bool
+		want          string
+	}{
+		"bind mount of the directory": {
+			"/tmp/" + dated + "token", "/run/secrets/kubernetes.io/serviceaccount/" + dated + "token", true,
+			"/var/run/secrets/kubernetes.io/serviceaccount/token",
+		},
+		"bind mount of the file": {
+			"/tmp/x", "/run/secrets/kubernetes.io/serviceaccount/" + dated + "token", true,
+			"/var/run/secrets/kubernetes.io/serviceaccount/token",
+		},
+		"root of its own": {
+			"/inner/run/secrets/kubernetes.io/serviceaccount/" + dated + "token",
+			"/inner/run/secrets/kubernetes.io/serviceaccount/" + dated + "token", true,
+			"/var/run/secrets/kubernetes.io/serviceaccount/token",
+		},
+		"the same path of another volume": {
+			"/inner/kubernetes.io/serviceaccount/token", "", false, "/inner/kubernetes.io/serviceaccount/token",
+		},
+		"token of a path of its own": {
+			"/tmp/x", "/etc/tokens/" + dated + "vault", false, "/etc/tokens/vault",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &bpf.Record{File: test.opened, KnownFile: test.known, AccountFile: test.account}
+			if got := filePath(r); got != test.want {
+				t.Errorf("filePath = %q, want %q", got, test.want)
+			}
+		})
 	}
 }

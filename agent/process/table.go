@@ -3,8 +3,7 @@ package process
 import (
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -25,13 +24,15 @@ type Options struct {
 }
 
 // Table knows the processes of containers. It belongs to one goroutine, that
-// which reads the records.
+// which reads the records, but for [Table.Container].
 type Table struct {
-	boot       string
-	wall       func(uint64) time.Time
-	images     *images
+	boot      string
+	wall      func(uint64) time.Time
+	images    *images
+	strangers uint64
+
+	mu         sync.RWMutex     // held to change containers
 	containers map[uint64]found // by cgroup
-	strangers  uint64
 }
 
 // found is what a cgroup's path told.
@@ -57,40 +58,96 @@ func New(opts Options) (*Table, error) {
 		opts.MaxImageBytes = 8 << 20
 	}
 	return &Table{
-		boot:       strings.ReplaceAll(opts.BootID, "-", ""),
+		boot:       boot(opts.BootID),
 		wall:       opts.Wall,
 		images:     newImages(opts.MaxImageBytes),
 		containers: map[uint64]found{},
 	}, nil
 }
 
-// Event takes in a record, in the order in which they were read, and returns
-// the event to send, nil if the record is only for the table.
-func (t *Table) Event(r *bpf.Record) *telemetryv1.Event {
+// Take takes in a record, in the order in which they were read, and hands the
+// events that follow from it to push: none if the record is only for the table,
+// two if it also tells that its container exceeded a budget.
+func (t *Table) Take(r *bpf.Record, push func(*telemetryv1.Event)) {
 	if r.Kind == bpf.KindExit {
-		t.images.end(r.Image)
-		return nil
+		t.takeExit(r, push)
+		return
 	}
 	c, ok := t.container(r)
 	if !ok {
 		t.strangers++
-		return nil
+		return
 	}
-	image := t.images.put(r)
-	if r.Kind == bpf.KindSeen {
-		return nil
+	image := t.images.put(r, c)
+	t.tellOfLimit(r, c, image, push)
+	e := t.event(r, c, image)
+	switch r.Kind {
+	case bpf.KindExec:
+		e.What = &telemetryv1.Event_Exec{Exec: &telemetryv1.ProcessExec{}}
+	case bpf.KindOpen:
+		e.What = &telemetryv1.Event_Open{Open: &telemetryv1.FileOpen{Path: filePath(r), ResolvedPath: r.File}}
+	default:
+		return
 	}
-	e := &telemetryv1.Event{
+	push(e)
+}
+
+// takeExit takes in the end of a process. Its record names the cgroup only.
+func (t *Table) takeExit(r *bpf.Record, push func(*telemetryv1.Event)) {
+	image := t.images.get(r.Image)
+	t.images.end(r.Image)
+	f := t.containers[r.Cgroup]
+	if image != nil {
+		f = found{image.container, true}
+	}
+	if !f.ok {
+		t.strangers++
+		return
+	}
+	t.tellOfLimit(r, f.container, image, push)
+	e := t.event(r, f.container, image)
+	e.Process.Args = nil // whoever wants them has them of its start
+	e.What = &telemetryv1.Event_Exit{Exit: exit(r.Status)}
+	push(e)
+}
+
+func (t *Table) tellOfLimit(r *bpf.Record, c container.Container, image *image, push func(*telemetryv1.Event)) {
+	if r.Suppressed == 0 {
+		return
+	}
+	e := t.event(r, c, image)
+	e.What = &telemetryv1.Event_Limit{Limit: &telemetryv1.LimitExceeded{Budget: budget(r.Class), Suppressed: r.Suppressed}}
+	push(e)
+}
+
+func (t *Table) event(r *bpf.Record, c container.Container, image *image) *telemetryv1.Event {
+	return &telemetryv1.Event{
 		Time:      timestamppb.New(t.wall(r.Time)),
 		Container: &telemetryv1.Container{Id: c.ID, PodUid: c.PodUID},
 		Process:   t.process(r, image),
 	}
-	if r.Kind == bpf.KindOpen {
-		e.What = &telemetryv1.Event_Open{Open: &telemetryv1.FileOpen{Path: filePath(r.File), ResolvedPath: r.File}}
-	} else {
-		e.What = &telemetryv1.Event_Exec{Exec: &telemetryv1.ProcessExec{}}
+}
+
+// budget names what a container has a budget for.
+func budget(c bpf.Class) string {
+	switch c {
+	case bpf.ClassEntry:
+		return "entries"
+	case bpf.ClassOpen:
+		return "opens"
+	case bpf.ClassExit:
+		return "exits"
+	default:
+		return "execs"
 	}
-	return e
+}
+
+// exit reads a status as wait(2) gives it.
+func exit(status uint32) *telemetryv1.ProcessExit {
+	if signal := status & 0x7f; signal != 0 {
+		return &telemetryv1.ProcessExit{Code: 128 + signal, Signal: signal}
+	}
+	return &telemetryv1.ProcessExit{Code: status >> 8 & 0xff}
 }
 
 // Stats of a table. The counters only grow.
@@ -122,30 +179,27 @@ func (t *Table) container(r *bpf.Record) (container.Container, bool) {
 	if r.Cgroup != r.PathCgroup {
 		return container.Container{}, false
 	}
+	c, ok := container.Parse(r.CgroupPath)
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if len(t.containers) >= maxContainers {
 		clear(t.containers)
 	}
-	c, ok := container.Parse(r.CgroupPath)
 	t.containers[r.Cgroup] = found{c, ok}
 	return c, ok
 }
 
 func (t *Table) process(r *bpf.Record, image *image) *telemetryv1.Process {
-	return &telemetryv1.Process{
+	p := &telemetryv1.Process{
 		Pid:              r.PID,
 		Ppid:             r.PPID,
 		Start:            timestamppb.New(t.wall(r.Start)),
 		EntityId:         t.entityID(r.PID, r.Start),
-		Name:             image.name,
-		Executable:       image.executable,
-		Args:             image.args,
-		ArgsTruncated:    image.argsCut,
 		WorkingDirectory: r.Directory,
 		Uid:              r.UID,
 		Gid:              r.GID,
 		Interactive:      r.Interactive,
 		Tty:              r.TTY,
-		Parent:           t.parent(r),
 		EntryLeader: &telemetryv1.EntryLeader{
 			Pid:           r.EntryPID,
 			Start:         timestamppb.New(t.wall(r.EntryStart)),
@@ -153,8 +207,16 @@ func (t *Table) process(r *bpf.Record, image *image) *telemetryv1.Process {
 			MetaType:      "container",
 			SameAsProcess: r.EntryPID == r.PID && r.EntryStart == r.Start,
 			Interactive:   r.EntryTTY,
+			Began:         telemetryv1.Began(r.EntryBegan),
 		},
 	}
+	if image != nil {
+		p.Name, p.Executable, p.Args, p.ArgsTruncated = image.name, image.executable, image.args, image.argsCut
+	}
+	if r.Kind != bpf.KindExit {
+		p.Parent = t.parent(r)
+	}
+	return p
 }
 
 func (t *Table) parent(r *bpf.Record) *telemetryv1.Parent {
@@ -172,12 +234,10 @@ func (t *Table) parent(r *bpf.Record) *telemetryv1.Parent {
 	return p
 }
 
-// entityID names a process for ever: by the node's boot, PID and start.
-func (t *Table) entityID(pid uint32, start uint64) string {
-	var b [64]byte
-	id := append(b[:0], t.boot[:min(16, len(t.boot))]...)
-	id = append(id, '-')
-	id = strconv.AppendUint(id, uint64(pid), 10)
-	id = append(id, '-')
-	return string(strconv.AppendUint(id, start, 16))
+// Container tells whose a cgroup is, if a record of it was seen. It is safe for concurrent use.
+func (t *Table) Container(cgroup uint64) (container.Container, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	f := t.containers[cgroup]
+	return f.container, f.ok
 }

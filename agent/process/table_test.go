@@ -44,12 +44,31 @@ func execution(pid uint32, at uint64, args ...string) *bpf.Record {
 	}
 }
 
+// take hands the table a record and returns the events that came of it.
+func take(t *Table, r *bpf.Record) (events []*telemetryv1.Event) {
+	t.Take(r, func(e *telemetryv1.Event) { events = append(events, e) })
+	return events
+}
+
+// one is the only event of a record, nil for none.
+func one(tb testing.TB, t *Table, r *bpf.Record) *telemetryv1.Event {
+	tb.Helper()
+	events := take(t, r)
+	if len(events) > 1 {
+		tb.Fatalf("one record made %d events: %v", len(events), events)
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	return events[0]
+}
+
 func TestEvent(t *testing.T) {
 	table := newTable(t, 0)
 	shell := execution(10, 1000, "sh")
 	shell.Interactive, shell.EntryTTY, shell.TTY = true, true, 34816
 	shell.ParentExe, shell.ParentComm, shell.ParentStart = "/usr/bin/containerd-shim-runc-v2", "containerd-shim", 50
-	table.Event(shell)
+	take(table, shell)
 
 	open := execution(11, 2000, "sh")
 	open.Kind, open.Image, open.PPID, open.Start = bpf.KindOpen, shell.Image, 10, 1500
@@ -79,7 +98,7 @@ func TestEvent(t *testing.T) {
 			Path: "/var/run/secrets/kubernetes.io/serviceaccount/token", ResolvedPath: open.File,
 		}},
 	}
-	if diff := cmp.Diff(want, table.Event(open), protocmp.Transform()); diff != "" {
+	if diff := cmp.Diff(want, one(t, table, open), protocmp.Transform()); diff != "" {
 		t.Errorf("the event differs (-want +got):\n%s", diff)
 	}
 }
@@ -88,7 +107,7 @@ func TestLeaderAndItsParent(t *testing.T) {
 	table := newTable(t, 0)
 	r := execution(10, 1000, "sh")
 	r.ParentExe, r.ParentComm, r.ArgsCut = "/usr/bin/containerd-shim-runc-v2", "containerd-shim", true
-	e := table.Event(r)
+	e := one(t, table, r)
 	if e.GetExec() == nil || !e.GetProcess().GetEntryLeader().GetSameAsProcess() || !e.GetProcess().GetArgsTruncated() {
 		t.Errorf("the first process is %v", e)
 	}
@@ -101,30 +120,104 @@ func TestRecordsThatMakeNoEvent(t *testing.T) {
 	table := newTable(t, 0)
 	seen := execution(10, 1000, "sh", "-i")
 	seen.Kind = bpf.KindSeen
-	if e := table.Event(seen); e != nil {
+	if e := one(t, table, seen); e != nil {
 		t.Errorf("a process that was only seen made the event %v", e)
 	}
 	child := execution(11, 2000, "id")
 	child.ParentImage = seen.Image
-	if got := table.Event(child).GetProcess().GetParent().GetArgs(); !cmp.Equal(got, []string{"sh", "-i"}) {
+	if got := one(t, table, child).GetProcess().GetParent().GetArgs(); !cmp.Equal(got, []string{"sh", "-i"}) {
 		t.Errorf("the parent's arguments are %q", got)
-	}
-	if e := table.Event(&bpf.Record{Kind: bpf.KindExit, Image: seen.Image, PID: 10}); e != nil {
-		t.Errorf("an exit made the event %v", e)
 	}
 	stranger := execution(12, 3000, "id")
 	stranger.Cgroup, stranger.PathCgroup, stranger.CgroupPath = 8, 8, "/system.slice/pod1.service/x"
-	if e := table.Event(stranger); e != nil || table.Stats().Strangers != 1 {
+	if e := one(t, table, stranger); e != nil || table.Stats().Strangers != 1 {
 		t.Errorf("a process outside all containers made the event %v", e)
+	}
+}
+
+func TestArgumentsThatComeLater(t *testing.T) {
+	table := newTable(t, 0)
+	seen := execution(10, 1000, "server")
+	seen.Kind, seen.Args, seen.ArgsUnknown = bpf.KindSeen, nil, true
+	take(table, seen)
+	again := execution(10, 1000, "server", "--flag")
+	again.Kind, again.Time = bpf.KindSeen, 1500
+	take(table, again)
+	changed := execution(10, 1000, "what it made of them since")
+	changed.Kind = bpf.KindSeen
+	take(table, changed)
+	child := execution(11, 2000, "id")
+	child.ParentImage = seen.Image
+	if got := one(t, table, child).GetProcess().GetParent().GetArgs(); !cmp.Equal(got, again.Args) {
+		t.Errorf("the parent's arguments are %q", got)
+	}
+	if s := table.Stats(); s.ImageBytes != table.images.get(seen.Image).size+table.images.get(child.Image).size {
+		t.Errorf("%d bytes are counted", s.ImageBytes)
+	}
+}
+
+// end is the record of a process' end.
+func end(of *bpf.Record, status uint32) *bpf.Record {
+	return &bpf.Record{
+		Kind: bpf.KindExit, Class: bpf.ClassExit, Time: of.Time + 500, Image: of.Image, PID: of.PID, Start: of.Start, Cgroup: of.Cgroup,
+		EntryPID: of.EntryPID, EntryStart: of.EntryStart, Status: status,
+	}
+}
+
+func TestExit(t *testing.T) {
+	table := newTable(t, 0)
+	for name, test := range map[string]struct {
+		status uint32
+		want   *telemetryv1.ProcessExit
+	}{
+		"well":         {0, &telemetryv1.ProcessExit{}},
+		"with a code":  {3 << 8, &telemetryv1.ProcessExit{Code: 3}},
+		"by a signal":  {9, &telemetryv1.ProcessExit{Code: 137, Signal: 9}},
+		"and a core":   {11 | 0x80, &telemetryv1.ProcessExit{Code: 139, Signal: 11}},
+		"largest code": {0xff00, &telemetryv1.ProcessExit{Code: 255}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			shell := execution(10, 1000, "sh", "-c", "id")
+			began := one(t, table, shell)
+			e := one(t, table, end(shell, test.status))
+			if diff := cmp.Diff(test.want, e.GetExit(), protocmp.Transform()); diff != "" {
+				t.Errorf("the end differs (-want +got):\n%s", diff)
+			}
+			if e.GetProcess().GetEntityId() != began.GetProcess().GetEntityId() || e.GetProcess().GetName() != "sh" ||
+				e.GetContainer().GetPodUid() != uid || !e.GetProcess().GetEntryLeader().GetSameAsProcess() {
+				t.Errorf("the end is of %v", e)
+			}
+		})
+	}
+	stranger := end(execution(12, 1000, "id"), 0)
+	stranger.Cgroup = 99
+	if e := one(t, table, stranger); e != nil {
+		t.Errorf("an end in no container made the event %v", e)
+	}
+}
+
+func TestExceededBudgets(t *testing.T) {
+	table := newTable(t, 0)
+	first := execution(10, 1000, "true")
+	first.Kind, first.Class, first.Suppressed = bpf.KindLimit, bpf.ClassExec, 1
+	e := one(t, table, first)
+	if e.GetLimit().GetBudget() != "execs" || e.GetLimit().GetSuppressed() != 1 || e.GetProcess().GetName() != "true" {
+		t.Errorf("the first that exceeds a budget made the event %v", e)
+	}
+	rest := execution(11, 2000, "curl")
+	rest.Class, rest.Suppressed = bpf.ClassEntry, 7
+	events := take(table, rest)
+	if len(events) != 2 || events[0].GetLimit().GetBudget() != "entries" || events[0].GetLimit().GetSuppressed() != 7 || events[1].GetExec() == nil {
+		t.Errorf("a record that tells of others made the events %v", events)
 	}
 }
 
 func TestProcessesThatLeftTheirCgroup(t *testing.T) {
 	table := newTable(t, 0)
-	table.Event(execution(10, 1000, "sh"))
+	take(table, execution(10, 1000, "sh"))
 	gone := execution(11, 2000, "id")
 	gone.PathCgroup, gone.CgroupPath = 1, "/"
-	if e := table.Event(gone); e.GetContainer().GetPodUid() != uid || e.GetContainer().GetId() != id {
+	if e := one(t, table, gone); e.GetContainer().GetPodUid() != uid || e.GetContainer().GetId() != id {
 		t.Errorf("outside its cgroup the process is said to be of %v", e.GetContainer())
 	}
 }
@@ -132,15 +225,15 @@ func TestProcessesThatLeftTheirCgroup(t *testing.T) {
 func TestImagesLiveAsLongAsTheirProcess(t *testing.T) {
 	table := newTable(t, 0)
 	parent := execution(10, 1000, "server", "--flag")
-	table.Event(parent)
+	take(table, parent)
 	for i := range uint32(5000) {
 		short := execution(100+i, uint64(2000+i), "true")
-		table.Event(short)
-		table.Event(&bpf.Record{Kind: bpf.KindExit, Image: short.Image, PID: short.PID})
+		take(table, short)
+		take(table, end(short, 0))
 	}
 	child := execution(9, 9000, "id")
 	child.ParentImage = parent.Image
-	if got := table.Event(child).GetProcess().GetParent().GetArgs(); !cmp.Equal(got, parent.Args) {
+	if got := one(t, table, child).GetProcess().GetParent().GetArgs(); !cmp.Equal(got, parent.Args) {
 		t.Errorf("after many other processes the parent's arguments are %q", got)
 	}
 	if s := table.Stats(); s.Images > maxEnded+2 || s.Evicted != 0 {
@@ -151,7 +244,7 @@ func TestImagesLiveAsLongAsTheirProcess(t *testing.T) {
 func TestExecInPlaceEndsTheImageBefore(t *testing.T) {
 	table := newTable(t, 0)
 	for i := range uint64(5000) {
-		table.Event(execution(10, 1000+i, "sh", strconv.FormatUint(i, 10)))
+		take(table, execution(10, 1000+i, "sh", strconv.FormatUint(i, 10)))
 	}
 	if s := table.Stats(); s.Images > maxEnded+1 {
 		t.Errorf("%d images are kept of one process", s.Images)
@@ -162,7 +255,7 @@ func TestImagesAreBounded(t *testing.T) {
 	const limit = 100_000
 	table := newTable(t, limit)
 	for i := range uint32(1000) {
-		table.Event(execution(10+i, uint64(1000+i), "sh", strings.Repeat("x", 1000)))
+		take(table, execution(10+i, uint64(1000+i), "sh", strings.Repeat("x", 1000)))
 	}
 	s := table.Stats()
 	if s.ImageBytes > limit || s.Images == 0 || s.Evicted == 0 || s.Images+int(s.Evicted) != 1000 {
@@ -178,7 +271,7 @@ func TestContainersAreBounded(t *testing.T) {
 	for i := range uint64(3 * maxContainers) {
 		r := execution(10, 1000+i, "sh")
 		r.Cgroup, r.PathCgroup = i, i
-		if table.Event(r) == nil {
+		if one(t, table, r) == nil {
 			t.Fatalf("container %d was refused", i)
 		}
 	}

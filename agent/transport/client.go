@@ -32,6 +32,10 @@ type Options struct {
 	Lost func() *telemetryv1.Lost
 	// Spool is emptied. Required.
 	Spool *Spool
+	// Command does what the server asks for, and answers it; the client adds the
+	// answer's id. It is called from goroutines of its own, a few at once, and Run does not return before
+	// it does. nil answers that nothing can be done.
+	Command func(context.Context, *telemetryv1.Command) *telemetryv1.CommandResult
 	// Logger is required.
 	Logger *slog.Logger
 	// Now is the wall clock. Default time.Now.
@@ -51,8 +55,9 @@ type Options struct {
 
 // Client keeps a stream to the server open.
 type Client struct {
-	opts    Options
-	metrics *metrics
+	opts     Options
+	metrics  *metrics
+	commands *commands
 }
 
 // New checks the options. It does not connect.
@@ -98,7 +103,7 @@ func New(opts Options, register Registerer) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{opts: opts, metrics: m}, nil
+	return &Client{opts: opts, metrics: m, commands: newCommands(opts.Command)}, nil
 }
 
 // Connected reports whether the server has welcomed the current stream.
@@ -106,8 +111,20 @@ func (c *Client) Connected() bool { return c.metrics.connected.Load() }
 
 // Run sends until the spool is closed and the server has acknowledged all of
 // it, or until ctx ends; the error says why, nil means that all was acknowledged.
-// An unreachable server is no reason to return.
+// An unreachable server is no reason to return. With a spool that has a
+// directory, what the server does not have is kept there, and is no error.
 func (c *Client) Run(ctx context.Context) error {
+	stop := c.opts.Spool.startDisk(ctx)
+	err := c.run(ctx)
+	c.commands.wait()
+	if kept := stop(); kept && err != nil {
+		c.opts.Logger.Info("events are kept in the spool's directory", "stopped_by", err)
+		return nil
+	}
+	return err
+}
+
+func (c *Client) run(ctx context.Context) error {
 	pause := c.opts.MinBackoff
 	for {
 		welcomed, err := c.stream(ctx)
@@ -162,13 +179,14 @@ func (c *Client) stream(ctx context.Context) (welcomed bool, err error) {
 	if err != nil {
 		return false, cause(ctx, err)
 	}
+	c.commands.forget()
 	c.metrics.connected.Store(true)
 	c.opts.Logger.Info("telemetry stream opened", "server", c.opts.Server)
 
 	r := &receiver{done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
-		r.err = c.receive(s, overdue)
+		r.err = c.receive(ctx, s, overdue)
 	}()
 	err = c.send(ctx, s, overdue, r)
 	if err == nil {
@@ -226,11 +244,15 @@ func (c *Client) open(ctx context.Context, conn *grpc.ClientConn) (stream, error
 	if answer.GetWelcome() == nil {
 		return nil, errors.New("receive the welcome: the server's first message is another")
 	}
+	// Before any event, so that the server knows the clock that their times are of.
+	if err := s.Send(c.pong(0)); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("answer the welcome: %w", err)
+	}
 	return s, nil
 }
 
-// receive takes acknowledgements until the stream ends.
-func (c *Client) receive(s stream, overdue *time.Timer) error {
+// receive takes acknowledgements and commands until the stream ends.
+func (c *Client) receive(ctx context.Context, s stream, overdue *time.Timer) error {
 	for {
 		m, err := s.Recv()
 		if errors.Is(err, io.EOF) {
@@ -238,6 +260,14 @@ func (c *Client) receive(s stream, overdue *time.Timer) error {
 		}
 		if err != nil {
 			return fmt.Errorf("receive: %w", err)
+		}
+		if command := m.GetCommand(); command != nil {
+			c.commands.start(ctx, command)
+			continue
+		}
+		if ping := m.GetPing(); ping != nil {
+			c.commands.reply(c.pong(ping.GetNumber()))
+			continue
 		}
 		ack := m.GetAck()
 		if ack == nil {
@@ -279,7 +309,7 @@ func (c *Client) send(ctx context.Context, s stream, overdue *time.Timer, r *rec
 		if n > 0 && !c.opts.Spool.full() && !sleep(ctx, c.opts.Gather) {
 			return ctx.Err()
 		}
-		for b := c.opts.Spool.next(false); b != nil; b = c.opts.Spool.next(false) {
+		for b := c.opts.Spool.take(); b != nil; b = c.opts.Spool.take() {
 			if err := c.sendBatch(s, b, overdue); err != nil {
 				return ended(err, r)
 			}
@@ -297,6 +327,10 @@ func (c *Client) send(ctx context.Context, s stream, overdue *time.Timer, r *rec
 				}
 			}
 		case <-c.opts.Spool.ready:
+		case m := <-c.commands.replies:
+			if err := s.Send(m); err != nil {
+				return ended(err, r)
+			}
 		}
 	}
 }
@@ -317,6 +351,10 @@ func (c *Client) sendBatch(s stream, b *telemetryv1.Batch, overdue *time.Timer) 
 		overdue.Reset(c.opts.AckTimeout)
 	}
 	return s.Send(&telemetryv1.AgentMessage{Message: &telemetryv1.AgentMessage_Batch{Batch: b}})
+}
+
+func (c *Client) pong(number uint64) *telemetryv1.AgentMessage {
+	return &telemetryv1.AgentMessage{Message: &telemetryv1.AgentMessage_Pong{Pong: &telemetryv1.Pong{Number: number, At: c.now()}}}
 }
 
 func (c *Client) now() *timestamppb.Timestamp { return timestamppb.New(c.opts.Now()) }

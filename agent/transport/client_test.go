@@ -42,6 +42,9 @@ func newAgent(t testing.TB, server string, trusted *collectortest.Authority, cha
 	t.Helper()
 	dir := t.TempDir()
 	a := &agentSide{t: t, ca: filepath.Join(dir, "ca.crt"), token: filepath.Join(dir, "token"), result: make(chan error, 1)}
+	if trusted == nil {
+		trusted = collectortest.NewAuthority(t)
+	}
 	a.write(a.ca, string(trusted.PEM))
 	a.write(a.token, "first\n")
 	opts := Options{

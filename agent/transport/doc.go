@@ -12,6 +12,17 @@
 // the same number. So numbers have no holes, and a batch that arrives twice is
 // recognised. Events are dropped only before they have a number.
 //
+// # Files
+//
+// A spool may have a directory. When memory is half full, events go to files
+// there, and come back in their order; what is left as the agent stops is kept for the next one. Files are written
+// by a goroutine of their own: a disk that is slow costs events (counted), never time.
+//
+// # Commands
+//
+// The server may ask for something on the same stream. It is done beside the
+// stream and answered on it.
+//
 // # Latency
 //
 // As long as nothing is on its way, an event is sent at once. While a batch

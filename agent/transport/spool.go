@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
@@ -21,6 +22,15 @@ type SpoolOptions struct {
 	BatchBytes, BatchEvents int
 	// Window is how many batches may wait for their acknowledgement. Default 64.
 	Window int
+	// Directory takes what memory has no room for, if it is set, and what is left
+	// as the agent stops. It must exist and be the spool's own: argv may hold
+	// secrets. What an earlier spool left there is sent first.
+	Directory string
+	// DirectoryBytes bounds the files in Directory; the oldest are dropped
+	// beyond it. Default 256 MiB.
+	DirectoryBytes int
+	// Logger is told of files that cannot be written or read. Required with Directory.
+	Logger *slog.Logger
 }
 
 // Spool holds what the server does not have yet. It is safe for concurrent use.
@@ -28,15 +38,21 @@ type Spool struct {
 	opts  SpoolOptions
 	ready chan struct{} // holds a token when there may be something to send
 
-	mu      sync.Mutex
-	pending []item // without a number, the oldest first
-	flight  []batch
-	size    int
-	dropped uint64
-	batches uint64 // numbers given
-	events  uint64
-	acked   uint64
-	closed  bool
+	mu sync.Mutex
+	// Without a number, the oldest first: those in memory, those in files, and
+	// those in memory that are to become files. Without a directory there are none but the first.
+	pending []item
+	disk    *disk
+	tail    []item
+
+	tailSize int
+	flight   []batch
+	size     int
+	dropped  uint64
+	batches  uint64 // numbers given
+	events   uint64
+	acked    uint64
+	closed   bool
 }
 
 type item struct {
@@ -60,6 +76,7 @@ func NewSpool(opts SpoolOptions) (*Spool, error) {
 		{"BatchBytes", &opts.BatchBytes, 256 << 10},
 		{"BatchEvents", &opts.BatchEvents, 512},
 		{"Window", &opts.Window, 64},
+		{"DirectoryBytes", &opts.DirectoryBytes, 256 << 20},
 	} {
 		if *o.value < 0 {
 			return nil, fmt.Errorf("options: %s is %d", o.name, *o.value)
@@ -68,7 +85,19 @@ func NewSpool(opts SpoolOptions) (*Spool, error) {
 			*o.value = o.zero
 		}
 	}
-	return &Spool{opts: opts, ready: make(chan struct{}, 1)}, nil
+	s := &Spool{opts: opts, ready: make(chan struct{}, 1)}
+	if opts.Directory == "" {
+		return s, nil
+	}
+	if opts.Logger == nil {
+		return nil, errors.New("options: Logger is required with Directory")
+	}
+	var err error
+	if s.disk, err = openDisk(opts.Directory, int64(opts.DirectoryBytes)); err != nil {
+		return nil, err
+	}
+	s.signal()
+	return s, nil
 }
 
 // eventOverhead is what an event's structures take beside its strings.
@@ -89,15 +118,37 @@ func (s *Spool) Push(e *telemetryv1.Event) {
 		s.dropped++
 		return
 	}
-	s.pending = append(s.pending, item{e, c})
 	s.size += c
-	for s.size > s.opts.MaxBytes && len(s.pending) > 0 {
-		s.size -= s.pending[0].cost
-		s.pending[0] = item{}
-		s.pending = s.pending[1:]
+	if s.spilling() {
+		s.tail = append(s.tail, item{e, c})
+		s.tailSize += c
+		if s.tailSize >= s.chunk() {
+			s.disk.signal()
+		}
+	} else {
+		s.pending = append(s.pending, item{e, c})
+	}
+	for s.size > s.opts.MaxBytes && s.dropOldest() {
 		s.dropped++
 	}
 	s.signal()
+}
+
+// dropOldest drops an event that no file holds and that has no number, if there is one. Where
+// files are written it is of those that wait for that: a disk that is too slow must not hold Push up.
+func (s *Spool) dropOldest() bool {
+	from := &s.pending
+	if len(s.tail) > 0 {
+		from = &s.tail
+		s.tailSize -= s.tail[0].cost
+	}
+	if len(*from) == 0 {
+		return false
+	}
+	s.size -= (*from)[0].cost
+	(*from)[0] = item{}
+	*from = (*from)[1:]
+	return true
 }
 
 // Close says that nothing more comes. What is there can still be sent.
@@ -121,6 +172,8 @@ type SpoolStats struct {
 	Pending, Flight int
 	// Bytes is the estimate of what both take.
 	Bytes int
+	// Files and FileEvents are what the directory holds.
+	Files, FileEvents int
 	// Dropped counts events that were never sent, since the start.
 	Dropped uint64
 	// Sent counts batches and Events the events in them, Acked the batches that
@@ -132,8 +185,10 @@ type SpoolStats struct {
 func (s *Spool) Stats() SpoolStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	files, events := s.disk.stats()
 	return SpoolStats{
-		Pending: len(s.pending), Flight: len(s.flight), Bytes: s.size,
+		Files: files, FileEvents: events,
+		Pending: len(s.pending) + len(s.tail), Flight: len(s.flight), Bytes: s.size,
 		Dropped: s.dropped, Sent: s.batches, Events: s.events, Acked: s.acked,
 	}
 }
@@ -164,6 +219,15 @@ func (s *Spool) next(empty bool) *telemetryv1.Batch {
 	b.message.Sequence = s.batches
 	s.flight = append(s.flight, b)
 	return b.message
+}
+
+// take is the next batch, of what is in files too.
+func (s *Spool) take() *telemetryv1.Batch {
+	for {
+		if b := s.next(false); b != nil || !s.refill() {
+			return b
+		}
+	}
 }
 
 // unacknowledged returns the batches to send again on a new stream.
@@ -201,7 +265,7 @@ func (s *Spool) acknowledge(sequence uint64) error {
 func (s *Spool) inFlight() (n int, drained bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.flight), s.closed && len(s.flight) == 0 && len(s.pending) == 0
+	return len(s.flight), s.closed && len(s.flight) == 0 && len(s.pending) == 0 && len(s.tail) == 0 && s.disk.empty()
 }
 
 // full says whether the pending events fill a batch.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/portcullis-dev/portcullis/agent"
@@ -18,23 +19,32 @@ func check(w io.Writer, logger *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	coverage := []bpf.Capability{{Name: bpf.CapabilityExec}, {Name: bpf.CapabilityTokenOpen}}
 	programs, loadErr := bpf.Load(bpf.Options{Logger: logger})
+	seen := coverage{
+		{Name: bpf.CapabilityExec, Detail: "not available"}, {Name: bpf.CapabilityTokenOpen, Detail: "not available"},
+	}
+	verdict := "none: this kernel, or what the agent may do, is not enough"
 	if loadErr == nil {
-		coverage = programs.Coverage()
+		seen = newCoverage(programs)
+		verdict = seen.word()
 		defer func() { err = errors.Join(err, programs.Close()) }()
-	} else {
-		coverage[0].Detail, coverage[1].Detail = "not available", "not available"
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	_, _ = fmt.Fprintf(table, "kernel\t%s\t\n", release)
-	for _, c := range coverage {
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", c.Name, word(c), c.Detail)
+	_, _ = fmt.Fprintf(table, "kernel\t%s\tmade for %s and newer\n", release, bpf.Floor)
+	for _, c := range seen {
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", c.Name, word(c), firstLine(c.Detail))
 	}
+	_, _ = fmt.Fprintf(table, "coverage\t%s\t\n", verdict)
 	if err := table.Flush(); err != nil {
 		return err
 	}
 	return loadErr
+}
+
+// firstLine keeps a cell of the table to its line; the log has all of it.
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
 }
 
 func word(c bpf.Capability) string {

@@ -13,7 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// health serves /healthz, /readyz and /metrics.
+// health serves /healthz, /readyz and /metrics. Coverage that is partial is no
+// reason to be unhealthy, and is said.
 type health struct {
 	listener net.Listener
 	server   *http.Server
@@ -22,7 +23,7 @@ type health struct {
 
 // newHealth listens at once, so that an address that is taken is an error at
 // the start. An empty address makes a health that serves nothing.
-func newHealth(ctx context.Context, address string, logger *slog.Logger, registry *prometheus.Registry, ready func() error) (*health, error) {
+func newHealth(ctx context.Context, address string, logger *slog.Logger, registry *prometheus.Registry, coverage string, ready func() error) (*health, error) {
 	if address == "" {
 		return &health{}, nil
 	}
@@ -31,7 +32,7 @@ func newHealth(ctx context.Context, address string, logger *slog.Logger, registr
 		return nil, fmt.Errorf("listen on --health-addr: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintf(w, "ok\ncoverage: %s\n", coverage) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := ready(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)

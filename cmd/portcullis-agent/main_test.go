@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/portcullis-dev/portcullis/agent/collectortest"
@@ -27,7 +26,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("PORTCULLIS_TEST_TOOL") == "agent" {
 		main()
 	}
-	goleak.VerifyTestMain(m)
+	kerneltest.Main(m)
 }
 
 const patience = 20 * time.Second
@@ -128,9 +127,10 @@ func TestOutputJSON(t *testing.T) {
 		if e.GetContainer().GetPodUid() != c.UID || e.GetContainer().GetId() != c.ID {
 			continue // of others on this machine
 		}
-		if e.GetOpen() != nil {
+		switch {
+		case e.GetOpen() != nil:
 			opens = append(opens, e)
-		} else {
+		case e.GetExec() != nil:
 			execs = append(execs, e)
 		}
 	}
@@ -156,10 +156,11 @@ func TestOutputJSON(t *testing.T) {
 	}
 }
 
-func TestSendingToTheServer(t *testing.T) {
-	kerneltest.RequireRoot(t)
+// serve runs a collector, and returns the flags of an agent that sends to it.
+func serve(t testing.TB) (server *collectortest.Collector, flags []string) {
+	t.Helper()
 	ca := collectortest.NewAuthority(t)
-	server := &collectortest.Collector{Token: "secret"}
+	server = &collectortest.Collector{Token: "secret"}
 	addr, _ := server.Serve(t, ca.Certificate(t, "portcullis.test"), "127.0.0.1:0")
 	dir := t.TempDir()
 	for name, content := range map[string]string{"ca.crt": string(ca.PEM), "token": "secret"} {
@@ -167,13 +168,54 @@ func TestSendingToTheServer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	agent := start(t, "--server="+addr, "--server-name=portcullis.test", "--ca-file="+dir+"/ca.crt", "--token-file="+dir+"/token",
-		"--node-name=node-1", "--health-addr=127.0.0.1:0")
+	return server, []string{
+		"--server=" + addr, "--server-name=portcullis.test", "--ca-file=" + dir + "/ca.crt", "--token-file=" + dir + "/token",
+		"--health-addr=127.0.0.1:0", "--node-name=node-1",
+	}
+}
+
+func TestEndingASessionOnCommand(t *testing.T) {
+	server, flags := serve(t)
+	agent := start(t, flags...)
+	agent.stderr.wait(t, `"msg":"telemetry stream opened"`)
+	c := kerneltest.Start(t, kerneltest.Options{})
+	session := c.Command("/bin/sh", "-c", "sleep 1000; :", c.ID)
+	if err := session.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var leader *telemetryv1.EntryLeader
+	server.Wait(t, "the session", func() bool {
+		for _, e := range server.Events {
+			if slices.Contains(e.GetProcess().GetArgs(), c.ID) {
+				leader = e.GetProcess().GetEntryLeader()
+			}
+		}
+		return leader != nil
+	})
+	end := &telemetryv1.EndSession{EntityId: leader.GetEntityId(), Container: &telemetryv1.Container{Id: c.ID, PodUid: c.UID}}
+	result := server.Ask(t, &telemetryv1.Command{Id: "1", What: &telemetryv1.Command_EndSession{EndSession: end}})
+	if result.GetOutcome() != telemetryv1.Outcome_OUTCOME_DONE || result.GetEnded() == 0 {
+		t.Errorf("the answer is %v", result)
+	}
+	if err := session.Wait(); err == nil {
+		t.Error("the session ended well")
+	}
+	result = server.Ask(t, &telemetryv1.Command{Id: "2"})
+	if result.GetOutcome() != telemetryv1.Outcome_OUTCOME_UNSUPPORTED {
+		t.Errorf("a command of a newer server was answered with %v", result)
+	}
+	agent.end(t)
+}
+
+func TestSendingToTheServer(t *testing.T) {
+	kerneltest.RequireRoot(t)
+	server, flags := serve(t)
+	agent := start(t, flags...)
 	address := agent.stderr.wait(t, `"msg":"serving health","node":"node-1","address":"([^"]+)"`)
 	agent.stderr.wait(t, `"msg":"telemetry stream opened"`)
 
 	base := "http://" + address[1]
-	for path, want := range map[string]string{"/healthz": "ok", "/readyz": "ok", "/metrics": "portcullis_agent_lost_total"} {
+	for path, want := range map[string]string{"/healthz": "coverage: ", "/readyz": "ok", "/metrics": "portcullis_agent_lost_total"} {
 		if got := get(t, base+path); !strings.Contains(got, want) {
 			t.Errorf("GET %s = %s, want %s in it", path, got, want)
 		}
@@ -189,12 +231,12 @@ func TestSendingToTheServer(t *testing.T) {
 	if hello.GetAgentVersion() != version || len(hello.GetBootId()) != 36 || hello.GetKernelRelease() == "" || hello.GetSessionId() == "" {
 		t.Errorf("the greeting is %v", hello)
 	}
-	if len(hello.GetCoverage()) != 2 || !hello.GetCoverage()[0].GetComplete() {
+	if len(hello.GetCoverage()) != 4 || !hello.GetCoverage()[0].GetComplete() {
 		t.Errorf("the coverage is %v", hello.GetCoverage())
 	}
 	var kinds []string
 	for _, e := range server.Events {
-		if e.GetContainer().GetId() == c.ID {
+		if e.GetContainer().GetId() == c.ID && e.GetExit() == nil {
 			kinds = append(kinds, e.GetProcess().GetName()+" "+e.GetOpen().GetPath())
 		}
 	}
@@ -226,7 +268,7 @@ func TestCheck(t *testing.T) {
 	if code != exitOK {
 		t.Errorf("the check ended with %d:\n%s", code, &c.stderr)
 	}
-	for _, pattern := range []string{`(?m)^exec +yes +`, `(?m)^token-open +(yes|partial) +`, `(?m)^kernel +\S+`} {
+	for _, pattern := range []string{`(?m)^exec +yes +`, `(?m)^token-open +(yes|partial) +`, `(?m)^kernel +\S+`, `(?m)^running-processes +yes `, `(?m)^end-session +yes `, `(?m)^coverage +(complete|partial)`} {
 		c.stdout.wait(t, pattern)
 	}
 }

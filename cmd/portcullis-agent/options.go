@@ -18,6 +18,8 @@ type options struct {
 	output             string
 	drainTimeout       time.Duration
 	spoolBytes         int
+	spoolDir           string
+	spoolDirBytes      int
 	ringBytes          uint32
 	containerRate      uint64
 	check, showVersion bool
@@ -40,8 +42,10 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	f.StringVar(&o.output, "output", "server", `where telemetry goes: "server", or "json" to print it`)
 	f.DurationVar(&o.drainTimeout, "drain-timeout", 5*time.Second, "how long to go on sending after a signal to stop")
 	f.IntVar(&o.spoolBytes, "spool-bytes", 16<<20, "memory for events while the server is away; the oldest are dropped beyond it")
+	f.StringVar(&o.spoolDir, "spool-dir", "", "directory of the agent's own for events that memory has no room for, and across restarts; empty for none")
+	f.IntVar(&o.spoolDirBytes, "spool-dir-bytes", 256<<20, "space for files in --spool-dir; the oldest are dropped beyond it")
 	f.Uint32Var(&o.ringBytes, "ring-bytes", 4<<20, "size of the kernel's ring buffer, a power of two")
-	f.Uint64Var(&o.containerRate, "container-rate", 8<<20, "bytes of records per second that one container may cause")
+	f.Uint64Var(&o.containerRate, "container-rate", 8<<20, "bytes of records per second that the execs of one container may cause; entry leaders and opens have half of it each on top")
 	f.BoolVar(&o.check, "check", false, "print what this kernel lets the agent see, and exit")
 	f.BoolVar(&o.showVersion, "version", false, "print the version, and exit")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
@@ -82,6 +86,9 @@ func (o *options) validate() (errs []error) {
 	}
 	if o.spoolBytes < 1<<20 {
 		errs = append(errs, fmt.Errorf("--spool-bytes: %d is less than 1 MiB", o.spoolBytes))
+	}
+	if o.spoolDirBytes < 1<<20 {
+		errs = append(errs, fmt.Errorf("--spool-dir-bytes: %d is less than 1 MiB", o.spoolDirBytes))
 	}
 	if o.ringBytes < 64<<10 || o.ringBytes&(o.ringBytes-1) != 0 {
 		errs = append(errs, fmt.Errorf("--ring-bytes: %d is no power of two of at least 64 KiB", o.ringBytes))

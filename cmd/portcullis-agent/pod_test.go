@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -10,22 +11,45 @@ import (
 )
 
 // TestInAPod runs the agent as its DaemonSet does: in a container with its own
-// PID, mount and network namespaces, on a read-only file system without any of
-// the host's directories, with two capabilities.
+// mount and network namespaces, on a read-only file system without any of
+// the host's directories, with no capabilities but those of the chart; and as
+// one that is to end no sessions, with its own PID namespace too.
 func TestInAPod(t *testing.T) {
+	for name, test := range map[string]struct {
+		opts     kerneltest.Options
+		coverage []string
+	}{
+		"as the chart has it": {
+			kerneltest.Options{HostPID: true, Capabilities: []string{"CAP_BPF", "CAP_PERFMON", "CAP_KILL"}},
+			[]string{`(?m)^running-processes +yes`, `(?m)^end-session +yes`},
+		},
+		"that is to end nothing": {
+			kerneltest.Options{Capabilities: []string{"CAP_BPF", "CAP_PERFMON"}},
+			[]string{`(?m)^running-processes +partial .*hostPID`, `(?m)^end-session +no .*hostPID`, `(?m)^coverage +partial`},
+		},
+		"without KILL": {
+			kerneltest.Options{HostPID: true, Capabilities: []string{"CAP_BPF", "CAP_PERFMON"}},
+			[]string{`(?m)^running-processes +yes`, `(?m)^end-session +no .*KILL`},
+		},
+	} {
+		t.Run(name, func(t *testing.T) { runInAPod(t, test.opts, test.coverage) })
+	}
+}
+
+func runInAPod(t *testing.T, opts kerneltest.Options, coverage []string) {
 	kerneltest.RequireRoot(t)
 	binary, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := kerneltest.Options{
-		Capabilities: []string{"CAP_BPF", "CAP_PERFMON"}, ReadOnly: true,
-		Binds: map[string]string{"/tmp": filepath.Dir(binary)},
-	}
+	opts.ReadOnly, opts.Binds = true, map[string]string{"/tmp": filepath.Dir(binary)}
 	pod := kerneltest.Start(t, opts)
 	tool := []string{"/usr/bin/env", "PORTCULLIS_TEST_TOOL=agent", "/tmp/" + filepath.Base(binary)}
-	if out := pod.Exec(append(tool, "--check")...); !strings.Contains(out, "exec") {
-		t.Errorf("the check says:\n%s", out)
+	out := pod.Exec(append(tool, "--check")...)
+	for _, pattern := range append(coverage, `(?m)^exec +yes`) {
+		if !regexp.MustCompile(pattern).MatchString(out) {
+			t.Errorf("the check says nothing that matches %s:\n%s", pattern, out)
+		}
 	}
 
 	cmd := pod.Command(append(tool, "--output=json")...)

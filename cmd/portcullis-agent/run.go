@@ -14,6 +14,7 @@ import (
 
 	"github.com/portcullis-dev/portcullis/agent"
 	"github.com/portcullis-dev/portcullis/agent/bpf"
+	"github.com/portcullis-dev/portcullis/agent/session"
 	"github.com/portcullis-dev/portcullis/agent/transport"
 	telemetryv1 "github.com/portcullis-dev/portcullis/api/telemetry/v1"
 )
@@ -34,34 +35,67 @@ func run(ctx context.Context, o *options, stdout io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, programs.Close()) }()
-	for _, c := range programs.Coverage() {
+	seen := newCoverage(programs)
+	for _, c := range seen {
 		o.logger.Info("coverage", "name", c.Name, "available", c.Available, "complete", c.Complete, "detail", c.Detail)
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p := parts{options: o, programs: programs, coverage: seen, registry: prometheus.NewRegistry()}
+	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err = seen.register(p.registry); err != nil {
+		return err
+	}
+	if p.bootID, err = agent.BootID(); err != nil {
+		return err
+	}
+	if err = p.assemble(stdout); err != nil {
+		return err
+	}
+	return p.supervise(ctx)
+}
 
-	bootID, err := agent.BootID()
-	if err != nil {
+// parts are what the agent is made of.
+type parts struct {
+	*options
+	programs *bpf.Programs
+	coverage coverage
+	registry *prometheus.Registry
+	bootID   string
+
+	agent *agent.Agent
+	ender *session.Ender
+	out   output
+}
+
+func (p *parts) assemble(stdout io.Writer) (err error) {
+	if p.out, err = p.newOutput(stdout); err != nil {
 		return err
 	}
-	var a *agent.Agent
-	out, err := newOutput(o, programs, bootID, registry, func() *telemetryv1.Lost { return a.Lost() }, stdout)
-	if err != nil {
-		return err
-	}
-	a, err = agent.New(agent.Options{
-		Programs: programs, BootID: bootID, Sink: out, Logger: o.logger, Registerer: registry,
+	p.agent, err = agent.New(agent.Options{
+		Programs: p.programs, BootID: p.bootID, Sink: p.out, Logger: p.logger, Registerer: p.registry,
 	})
 	if err != nil {
 		return err
 	}
-	return supervise(ctx, o, a, out, registry)
+	p.ender, err = session.New(session.Options{
+		Table: p.programs, Container: p.agent.Container, BootID: p.bootID, Logger: p.logger,
+	})
+	return err
+}
+
+// do does what the server asks for.
+func (p *parts) do(ctx context.Context, command *telemetryv1.Command) *telemetryv1.CommandResult {
+	if end := command.GetEndSession(); end != nil {
+		return p.ender.End(ctx, end)
+	}
+	return &telemetryv1.CommandResult{
+		Outcome: telemetryv1.Outcome_OUTCOME_UNSUPPORTED, Detail: "this agent does not know the command: is it older than the server?",
+	}
 }
 
 // supervise runs the parts until ctx ends or one of them fails. The output
 // goes on for a while after the agent has handed over its last event.
-func supervise(ctx context.Context, o *options, a *agent.Agent, out output, registry *prometheus.Registry) error {
-	health, err := newHealth(ctx, o.healthAddr, o.logger, registry, out.Ready)
+func (p *parts) supervise(ctx context.Context) error {
+	health, err := newHealth(ctx, p.healthAddr, p.logger, p.registry, p.coverage.word(), p.out.Ready)
 	if err != nil {
 		return err
 	}
@@ -72,12 +106,12 @@ func supervise(ctx context.Context, o *options, a *agent.Agent, out output, regi
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		defer time.AfterFunc(o.drainTimeout, stopSending)
-		return a.Run(ctx)
+		defer time.AfterFunc(p.drainTimeout, stopSending)
+		return p.agent.Run(ctx)
 	})
 	group.Go(func() error {
 		defer stopServing()
-		if err := out.Run(sending); err != nil {
+		if err := p.out.Run(sending); err != nil {
 			return fmt.Errorf("stopped with events that were not delivered: %w", err)
 		}
 		return nil
@@ -86,31 +120,28 @@ func supervise(ctx context.Context, o *options, a *agent.Agent, out output, regi
 	return group.Wait()
 }
 
-func newOutput(o *options, programs *bpf.Programs, bootID string, registry *prometheus.Registry,
-	lost func() *telemetryv1.Lost, stdout io.Writer) (output, error) {
-	if o.output == "json" {
-		return newPrinter(stdout, o.logger), nil
+func (p *parts) newOutput(stdout io.Writer) (output, error) {
+	if p.output == "json" {
+		return newPrinter(stdout, p.logger), nil
 	}
 	release, err := agent.KernelRelease()
 	if err != nil {
 		return nil, err
 	}
 	hello := &telemetryv1.Hello{
-		AgentVersion: version, BootId: bootID, KernelRelease: release, SessionId: rand.Text(),
+		AgentVersion: version, BootId: p.bootID, KernelRelease: release, SessionId: rand.Text(), Coverage: p.coverage.proto(),
 	}
-	for _, c := range programs.Coverage() {
-		if c.Available {
-			hello.Coverage = append(hello.Coverage, &telemetryv1.Capability{Name: c.Name, Complete: c.Complete, Detail: c.Detail})
-		}
-	}
-	spool, err := transport.NewSpool(transport.SpoolOptions{MaxBytes: o.spoolBytes})
+	spool, err := transport.NewSpool(transport.SpoolOptions{
+		MaxBytes: p.spoolBytes, Directory: p.spoolDir, DirectoryBytes: p.spoolDirBytes, Logger: p.logger,
+	})
 	if err != nil {
 		return nil, err
 	}
 	client, err := transport.New(transport.Options{
-		Server: o.server, ServerName: o.serverName, CAFile: o.caFile, TokenFile: o.tokenFile,
-		Hello: func() *telemetryv1.Hello { return hello }, Lost: lost, Spool: spool, Logger: o.logger,
-	}, registry)
+		Server: p.server, ServerName: p.serverName, CAFile: p.caFile, TokenFile: p.tokenFile,
+		Hello: func() *telemetryv1.Hello { return hello }, Lost: func() *telemetryv1.Lost { return p.agent.Lost() },
+		Spool: spool, Command: p.do, Logger: p.logger,
+	}, p.registry)
 	if err != nil {
 		return nil, err
 	}

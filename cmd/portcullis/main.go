@@ -28,6 +28,7 @@ import (
 
 	"github.com/portcullis-dev/portcullis/app"
 	"github.com/portcullis-dev/portcullis/config"
+	"github.com/portcullis-dev/portcullis/event"
 )
 
 // version is set by the linker; see the Makefile.
@@ -102,7 +103,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	server, err := app.New(ctx, app.Options{
-		Config:     cfg,
+		Config: cfg,
+		// Kubernetes puts these into the environment where the pod's manifest asks for it.
+		Pod:        event.Pod{Namespace: os.Getenv("POD_NAMESPACE"), Name: os.Getenv("POD_NAME"), UID: os.Getenv("POD_UID")},
 		REST:       api,
 		Detections: stdout,
 		Logger:     logger,

@@ -103,6 +103,8 @@ func TestLevels(t *testing.T) {
 		"kube-proxy":             {request{user: "system:kube-proxy", verb: "watch", group: "discovery.k8s.io", resource: "endpointslices"}, none},
 		"kube-proxy as a pod":    {request{user: "system:serviceaccount:kube-system:kube-proxy", verb: "watch", group: "discovery.k8s.io", resource: "endpointslices"}, metadata},
 		"canary":                 {request{user: server, verb: "get", resource: "configmaps", namespace: "guard", name: "portcullis-canary"}, metadata},
+		"own way to API servers": {request{user: server, verb: "list", group: "discovery.k8s.io", resource: "endpointslices", namespace: "default"}, none},
+		"not to other services":  {request{user: server, verb: "list", group: "discovery.k8s.io", resource: "endpointslices", namespace: "shop"}, metadata},
 		"own event":              {request{user: server, verb: "create", group: "events.k8s.io", resource: "events", namespace: "shop"}, none},
 		"not its events":         {request{user: server, verb: "create", resource: "events", namespace: "shop"}, metadata},
 		"own quarantine":         {request{user: server, verb: "create", group: "portcullis.dev", resource: "quarantines"}, none},

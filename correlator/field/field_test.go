@@ -25,19 +25,20 @@ func telemetry() *event.Event {
 		Container: &event.Container{ID: "c0ffee", Name: "main", Image: "registry:5000/shop/cart:1.2@sha256:00", Privileged: &privileged},
 		Process: &event.Process{
 			PID: 42, PPID: 41, EntityID: "e-42", Name: "curl", Executable: "/usr/bin/curl", Args: []string{"curl", "-k", "x"},
-			WorkingDirectory: "/tmp", UID: 0, GID: 1000, Interactive: true,
+			WorkingDirectory: "/tmp", UID: 0, GID: 1000, Interactive: true, TTY: 0x00108803, Exit: &event.ProcessExit{Code: 137, Signal: 9},
 			Parent:      &event.ProcessRef{PID: 41, EntityID: "e-41", Name: "sh", Executable: "/bin/sh", Args: []string{"sh", "-i"}, Interactive: true},
-			EntryLeader: &event.EntryLeader{PID: 40, EntityID: "e-40", MetaType: "container", SameAsProcess: false, Interactive: true},
+			EntryLeader: &event.EntryLeader{PID: 40, EntityID: "e-40", MetaType: "container", SameAsProcess: false, Interactive: true, Began: event.BeganSession},
 		},
-		File: &event.File{Path: "/var/run/secrets/token.old", ResolvedPath: "/run/secrets/..data/token.old"},
+		File:  &event.File{Path: "/var/run/secrets/token.old", ResolvedPath: "/run/secrets/..data/token.old"},
+		Limit: &event.Limit{Budget: "opens", Suppressed: 5},
 	}
 }
 
 func auditEvent() *event.Event {
 	return &event.Event{
-		ID: "e2", Kind: event.KindAudit, Source: "audit/a", Dataset: "kubernetes.audit_logs",
+		ID: "e2", Kind: event.KindAudit, Source: "audit/a", Dataset: "kubernetes.audit_logs", Action: []string{"create"},
 		Audit: &event.Audit{
-			AuditID: "a1", Stage: "ResponseComplete", Level: "Request", Verb: "create", RequestURI: "/api/v1/x?y", UserAgent: "kubectl/1",
+			AuditID: "a1", AuditIDReused: true, Stage: "ResponseComplete", Level: "Request", Verb: "create", RequestURI: "/api/v1/x?y", UserAgent: "kubectl/1",
 			SourceIPs: []string{"10.0.0.1", "10.0.0.2"},
 			User: event.AuditUser{Username: "system:serviceaccount:shop:cart", UID: "su", Groups: []string{"g1", "g2"}, Extra: map[string][]string{
 				"authentication.kubernetes.io/pod-name": {"cart-0"}, "authentication.kubernetes.io/node-name": {"node1"},
@@ -97,10 +98,12 @@ func TestFields(t *testing.T) {
 	rows := []struct{ name, telemetry, audit string }{
 		{"event.category", `["process"]`, "-"},
 		{"event.type", `["start"]`, "-"},
-		{"event.action", `["fork" "exec"]`, "-"},
+		{"event.action", `["fork" "exec"]`, `["create"]`},
 		{"event.dataset", `"portcullis.process"`, `"kubernetes.audit_logs"`},
 		{"data_stream.dataset", `"portcullis.process"`, `"kubernetes.audit_logs"`},
 		{"event.id", `"e1"`, `"e2"`},
+		{"event.kind", `"event"`, `"event"`},
+		{"event.outcome", "-", `"failure"`},
 		{"host.os.type", `"linux"`, "-"},
 		{"host.os.family", `"linux"`, "-"},
 		{"host.name", `"node1"`, "-"},
@@ -115,6 +118,7 @@ func TestFields(t *testing.T) {
 		{"container.name", `"main"`, "-"},
 		{"container.image.name", `"registry:5000/shop/cart"`, "-"},
 		{"container.image.tag", `"1.2"`, "-"},
+		{"container.image.hash.all", `"sha256:00"`, "-"},
 		{"container.security_context.privileged", "false", "-"},
 		{"process.name", `"curl"`, "-"},
 		{"process.executable", `"/usr/bin/curl"`, "-"},
@@ -126,11 +130,19 @@ func TestFields(t *testing.T) {
 		{"process.entity_id", `"e-42"`, "-"},
 		{"process.interactive", "true", "-"},
 		{"process.pid", "42", "-"},
+		{"process.exit_code", "137", "-"},
+		{"portcullis.process.exit_signal", "9", "-"},
+		{"portcullis.entry_leader.began", `"session"`, "-"},
+		{"portcullis.limit.budget", `"opens"`, "-"},
+		{"portcullis.limit.suppressed", "5", "-"},
+		{"process.tty.char_device.major", "136", "-"},
+		{"process.tty.char_device.minor", "259", "-"},
 		{"process.parent.pid", "41", "-"},
 		{"process.parent.name", `"sh"`, "-"},
 		{"process.parent.executable", `"/bin/sh"`, "-"},
 		{"process.parent.args", `["sh" "-i"]`, "-"},
 		{"process.parent.command_line", `"sh -i"`, "-"},
+		{"process.parent.args_count", "2", "-"},
 		{"process.parent.entity_id", `"e-41"`, "-"},
 		{"process.parent.interactive", "true", "-"},
 		{"process.entry_leader.pid", "40", "-"},
@@ -147,17 +159,22 @@ func TestFields(t *testing.T) {
 		{"user.name", "-", `"system:serviceaccount:shop:cart"`},
 		{"group.id", `"1000"`, "-"},
 		{"source.ip", "-", `["10.0.0.1" "10.0.0.2"]`},
+		{"client.ip", "-", `["10.0.0.1" "10.0.0.2"]`},
 		{"user_agent.original", "-", `"kubectl/1"`},
 		{a + "stage", "-", `"ResponseComplete"`},
 		{a + "level", "-", `"Request"`},
 		{a + "verb", "-", `"create"`},
 		{a + "requestURI", "-", `"/api/v1/x?y"`},
 		{a + "auditID", "-", `"a1"`},
+		{a + "auditID_reused", "-", "true"},
 		{a + "userAgent", "-", `"kubectl/1"`},
 		{a + "sourceIPs", "-", `["10.0.0.1" "10.0.0.2"]`},
 		{a + "responseStatus.code", "-", "403"},
 		{a + "responseStatus.reason", "-", `"Forbidden"`},
 		{a + "responseStatus.message", "-", `"no"`},
+		{a + "responseStatus.status", "-", `"Failure"`},
+		{a + "apiVersion", "-", `"audit.k8s.io/v1"`},
+		{a + "kind", "-", `"Event"`},
 		{a + "objectRef.resource", "-", `"pods"`},
 		{a + "objectRef.subresource", "-", `"exec"`},
 		{a + "objectRef.namespace", "-", `"shop"`},
@@ -435,11 +452,12 @@ func TestReferencesJoin(t *testing.T) {
 
 func TestSplitting(t *testing.T) {
 	t.Parallel()
-	for image, want := range map[string][2]string{
-		"nginx": {"nginx", ""}, "nginx:1": {"nginx", "1"}, "r:5000/nginx": {"r:5000/nginx", ""}, "r:5000/nginx:1@sha256:ab": {"r:5000/nginx", "1"}, "": {"", ""},
+	for image, want := range map[string][3]string{
+		"nginx": {"nginx"}, "nginx:1": {"nginx", "1"}, "r:5000/nginx": {"r:5000/nginx"},
+		"r:5000/nginx:1@sha256:ab": {"r:5000/nginx", "1", "sha256:ab"}, "nginx@sha256:ab": {"nginx", "", "sha256:ab"}, "": {},
 	} {
-		if name, tag := splitImage(image); name != want[0] || tag != want[1] {
-			t.Errorf("%s: %s and %s", image, name, tag)
+		if name, tag, digest := splitImage(image); [3]string{name, tag, digest} != want {
+			t.Errorf("%s: %s, %s and %s", image, name, tag, digest)
 		}
 	}
 	for path, want := range map[string][3]string{

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 
 	"github.com/portcullis-dev/portcullis/eql/value"
-	"github.com/portcullis-dev/portcullis/event"
 )
 
 // maxDynamic bounds the fields made on demand: names come from rule files, and
@@ -22,24 +21,20 @@ type Info struct {
 	Type value.Type
 	// Many says that it can have several values.
 	Many bool
+	// Group is what the field is about, as a heading.
+	Group string
 	// Doc is one sentence; Source names the sources that fill it: "agent", "audit" or both.
 	Doc    string
 	Source string
 }
 
-// getter reads one field of the record's event.
-type getter func(*Record) value.Value
-
-// definition is a row of the table.
-type definition struct {
-	Info
-	get getter
-}
-
 // Schema is the table of fields. It implements value.Schema and may be used
 // concurrently, also by records while a rule is compiled.
 type Schema struct {
-	fixed []definition
+	// fixed are the fields that rules read, by slot; further those of documents alone.
+	fixed, further []definition
+	// rows finds both by name; it never changes.
+	rows map[string]*definition
 	// index finds fixed and dynamic fields; guarded by mutex.
 	mutex sync.Mutex
 	index map[string]value.Field
@@ -50,26 +45,67 @@ type Schema struct {
 
 // New returns a Schema of all fields.
 func New() *Schema {
-	s := &Schema{index: map[string]value.Field{}}
-	for _, group := range [][]definition{
-		eventFields(), hostFields(), orchestratorFields(), containerFields(), processFields(),
-		parentFields(), entryLeaderFields(), fileFields(), userFields(), auditFields(), auditUserFields(),
+	s := &Schema{index: map[string]value.Field{}, rows: map[string]*definition{}}
+	for _, g := range []struct {
+		title string
+		rows  []definition
+	}{
+		{"Event", eventFields()},
+		{"Node", hostFields()},
+		{"Pod", podFields()},
+		{"Container", containerFields()},
+		{"Process", processFields()},
+		{"Process: its parent", parentFields()},
+		{"Process: the first of its session", entryLeaderFields()},
+		{"File", fileFields()},
+		{"User", userFields()},
+		{"What is not reported", limitFields()},
+		{"Request", auditFields()},
+		{"Request: who made it", auditUserFields()},
+		{"Request: the same under other names", auditCopies()},
 	} {
-		s.fixed = append(s.fixed, group...)
+		for _, d := range g.rows {
+			d.Group = g.title
+			s.fixed = append(s.fixed, d)
+		}
 	}
-	getters := make([]getter, 0, len(s.fixed))
+	s.further = slices.Concat(timeFields(), clockFields(), bookkeepingFields(), identityFields(), wholeObjects())
+	getters := make([]getter, len(s.fixed))
 	for slot, d := range s.fixed {
 		s.index[d.Name] = value.Field{Name: d.Name, Slot: slot, Type: d.Type, Many: d.Many}
-		getters = append(getters, d.get)
+		getters[slot] = d.get
+		s.rows[d.Name] = &s.fixed[slot]
 	}
+	for i, d := range s.further {
+		s.rows[d.Name] = &s.further[i]
+	}
+	s.number()
 	s.getters.Store(&getters)
 	return s
 }
 
-// Fields returns all fields that have a fixed name, in the order of the documentation.
-func (s *Schema) Fields() []Info {
-	infos := make([]Info, len(s.fixed))
-	for i, d := range s.fixed {
+// number numbers the rows in the order in which they are set: objects as a
+// whole before paths into them.
+func (s *Schema) number() {
+	for i := range s.further {
+		s.further[i].place = 1 + i
+	}
+	for i := range s.fixed {
+		s.fixed[i].place = 1 + len(s.further) + i
+	}
+}
+
+// Fields returns all fields that rules can read and that have a fixed name, in
+// the order of the documentation.
+func (s *Schema) Fields() []Info { return infos(s.fixed) }
+
+// DocumentFields returns the fields that documents have beyond those that rules
+// can read; see Event.
+func (s *Schema) DocumentFields() []Info { return infos(s.further) }
+
+func infos(definitions []definition) []Info {
+	infos := make([]Info, len(definitions))
+	for i, d := range definitions {
 		infos[i] = d.Info
 	}
 	return infos
@@ -94,7 +130,7 @@ func (s *Schema) Lookup(name string) (value.Field, bool) {
 		return f, true
 	}
 	d, ok := dynamicField(name)
-	if !ok || len(name) > maxName || len(s.index)-len(s.fixed) >= maxDynamic {
+	if !ok || len(s.index)-len(s.fixed) >= maxDynamic {
 		return value.Field{}, false
 	}
 	old := *s.getters.Load()
@@ -103,66 +139,4 @@ func (s *Schema) Lookup(name string) (value.Field, bool) {
 	s.getters.Store(&getters)
 	s.index[name] = f
 	return f, true
-}
-
-// Record is one event as rules read it: it implements value.Record. It keeps
-// what was computed for one event, and is for one goroutine.
-type Record struct {
-	schema *Schema
-	event  *event.Event
-	// getters are the schema's as of Reset.
-	getters []getter
-	// instead, if not empty, replaces the identity of the event's pod reference.
-	instead string
-
-	commandLine       cachedText
-	parentCommandLine cachedText
-	request, response document
-	labels            []string
-	labelsKnown       bool
-}
-
-// NewRecord returns a Record without an event.
-func (s *Schema) NewRecord() *Record { return &Record{schema: s} }
-
-// Reset makes the record read another event. It knows the fields that exist by
-// now: rules compiled later see them missing until the next Reset.
-func (r *Record) Reset(e *event.Event) {
-	clear(r.labels)
-	*r = Record{schema: r.schema, event: e, getters: *r.schema.getters.Load(), labels: r.labels[:0]}
-}
-
-// Unread is how many of the event's objects a rule asked for in vain because
-// they are larger than what is read.
-func (r *Record) Unread() int {
-	unread := 0
-	for _, d := range []*document{&r.request, &r.response} {
-		if d.unread {
-			unread++
-		}
-	}
-	return unread
-}
-
-// Event returns the event that the record reads.
-func (r *Record) Event() *event.Event { return r.event }
-
-// WithPodUID makes the event's pod references join by another UID, until
-// Reset: an ambiguous pod joins once as each of its candidates.
-func (r *Record) WithPodUID(uid string) { r.instead = event.Pod{UID: uid}.Key() }
-
-// Field implements value.Record.
-func (r *Record) Field(slot int) value.Value {
-	if slot < 0 || slot >= len(r.getters) || r.event == nil {
-		return value.Missing()
-	}
-	return r.getters[slot](r)
-}
-
-// podRef is a reference to a pod.
-func (r *Record) podRef(p event.Pod) value.Value {
-	if r.instead != "" && !p.IsZero() {
-		return value.Ref(p.Name, r.instead)
-	}
-	return value.Ref(p.Name, p.Key())
 }

@@ -41,6 +41,16 @@ type Stats struct {
 	OverKey, OverTotal uint64
 }
 
+// The years in which a hit can be, so that adding spans to its time cannot overflow.
+const (
+	firstYear = 1970
+	lastYear  = 2200
+)
+
+// End returns the last watermark: Advance to it decides everything and forgets
+// all hits. It is later than any hit and all spans together.
+func End() time.Time { return time.Date(lastYear+50, 1, 1, 0, 0, 0, 0, time.UTC) }
+
 // New returns an empty Engine.
 func New(spec Spec, limits Limits) (*Engine, error) {
 	limits = limits.withDefaults()
@@ -72,44 +82,70 @@ func (e *Engine) Stats() Stats {
 func (e *Engine) Step(h Hit) []Match {
 	n, ok := e.accept(h)
 	if !ok {
+		e.limits.Forgotten(h.Payload)
 		return nil
 	}
 	k := e.keys[h.Key]
 	if k == nil {
-		k = &key{name: h.Key, index: -1, settled: math.MinInt64}
+		k = &key{name: h.Key, index: -1}
 		e.keys[h.Key] = k
+		if !e.deferred {
+			e.open(k, n)
+			return nil // It takes two hits at least.
+		}
+		k.history = &history{settled: math.MinInt64}
 	}
+	return e.addTo(k, n)
+}
+
+// open makes n the only hit of a new key.
+func (e *Engine) open(k *key, n node) {
+	k.one = n
+	e.stats.Hits++
+	e.stats.Bytes += int64(n.size)
+	e.stats.InOrder++
+	if e.opens(&k.one) {
+		e.stats.Partials++
+	}
+	e.schedule(k)
+	e.enforceTotals()
+}
+
+// addTo adds n to a key that may have hits already.
+func (e *Engine) addTo(k *key, n node) []Match {
+	e.unfold(k)
 	e.trimToFloor(k)
-	at, known := k.place(n)
+	at, known := k.place(&n)
 	switch {
 	case known:
 		e.stats.Duplicates++
-		return nil
-	case k.floor != nil && !k.floor.processedBefore(n):
+	case k.floor != nil && !k.floor.processedBefore(&n):
 		e.stats.OverKey++
-		return nil
+	default:
+		matches := e.add(k, &n, at)
+		e.enforceLimits(k)
+		return matches
 	}
-	matches := e.add(k, n, at)
-	e.enforceLimits(k)
-	return matches
+	e.limits.Forgotten(n.payload)
+	return nil
 }
 
 // accept turns a hit into a node, or counts why not.
-func (e *Engine) accept(h Hit) (*node, bool) {
+func (e *Engine) accept(h Hit) (node, bool) {
 	year := h.Time.Year()
 	if h.Stage < Until || h.Stage >= len(e.spec.Stages) || (h.Stage == Until && !e.spec.Until) ||
-		h.ID == "" || h.Size < 0 || year < 1970 || year > 2200 {
+		h.ID == "" || h.Size < 0 || year < firstYear || year > lastYear {
 		e.stats.Invalid++
-		return nil, false
+		return node{}, false
 	}
-	n := &node{time: h.Time.UnixNano(), tie: h.Request, id: h.ID, stage: int32(h.Stage), //nolint:gosec // bounded by maxStages above
-		size: int64(h.Size), payload: h.Payload}
+	n := node{time: h.Time.UnixNano(), tie: h.Request, stage: int16(h.Stage), //nolint:gosec // bounded by maxStages above
+		size: int32(min(h.Size, math.MaxInt32)), payload: h.Payload}
 	if n.tie == "" {
 		n.tie = h.ID
 	}
 	if n.time < e.floor {
 		e.stats.Expired++
-		return nil, false
+		return node{}, false
 	}
 	return n, true
 }
@@ -117,7 +153,7 @@ func (e *Engine) accept(h Hit) (*node, bool) {
 // add puts n at its place in k and returns what that changed.
 func (e *Engine) add(k *key, n *node, at int) []Match {
 	e.stats.Hits++
-	e.stats.Bytes += n.size
+	e.stats.Bytes += int64(n.size)
 	inOrder := at == len(k.nodes)
 	if inOrder {
 		e.stats.InOrder++
@@ -142,7 +178,7 @@ func (e *Engine) add(k *key, n *node, at int) []Match {
 // Advance says that no more hits before the watermark are expected. It returns
 // what that decided. A watermark that does not advance changes nothing.
 func (e *Engine) Advance(watermark time.Time) []Match {
-	if year := watermark.Year(); year < 1970 || year > 2200 {
+	if watermark.Year() < firstYear || watermark.After(End()) {
 		return nil
 	}
 	w := watermark.UnixNano()
@@ -154,6 +190,10 @@ func (e *Engine) Advance(watermark time.Time) []Match {
 	var matches []Match
 	for len(e.queue) > 0 && e.queue[0].due < w {
 		k := e.queue[0]
+		if k.history == nil { // Due for nothing but its end.
+			e.remove(k)
+			continue
+		}
 		if e.deferred {
 			matches = append(matches, e.settle(k, k.settled)...)
 			k.settled = w
@@ -178,14 +218,12 @@ func (e *Engine) retention() int64 {
 
 // schedule puts k where it belongs in the queue, or removes it when it is empty.
 func (e *Engine) schedule(k *key) {
-	if len(k.nodes) == 0 {
-		if k.index >= 0 {
-			heap.Remove(&e.queue, k.index)
-		}
-		delete(e.keys, k.name)
+	oldest := k.oldest()
+	if oldest == nil {
+		e.drop(k)
 		return
 	}
-	due := k.nodes[0].time + e.retention()
+	due := oldest.time + e.retention()
 	if e.deferred {
 		due = min(due, e.nextDecision(k))
 	}
@@ -199,6 +237,23 @@ func (e *Engine) schedule(k *key) {
 	}
 }
 
+// drop forgets a key without hits.
+func (e *Engine) drop(k *key) {
+	if k.index >= 0 {
+		heap.Remove(&e.queue, k.index)
+	}
+	delete(e.keys, k.name)
+}
+
+// remove forgets a key with its only hit.
+func (e *Engine) remove(k *key) {
+	if e.opens(&k.one) {
+		e.stats.Partials--
+	}
+	e.forget(&k.one)
+	e.drop(k)
+}
+
 // enforceLimits forgets the oldest hits that are over a limit: of k, then of all.
 func (e *Engine) enforceLimits(k *key) {
 	if over := len(k.nodes) - e.limits.HitsPerKey; over > 0 {
@@ -207,6 +262,10 @@ func (e *Engine) enforceLimits(k *key) {
 		e.trim(k, over)
 		e.schedule(k)
 	}
+	e.enforceTotals()
+}
+
+func (e *Engine) enforceTotals() {
 	for (e.stats.Hits > e.limits.Hits || e.stats.Bytes > e.limits.Bytes) && e.Shed() {
 	}
 }
@@ -219,11 +278,25 @@ func (e *Engine) Shed() bool {
 	}
 	// The floor rises for all keys: under pressure the window shrinks for all
 	// alike, and a forgotten hit that is delivered again stays forgotten.
-	oldest := e.queue[0]
-	e.floor = max(e.floor, oldest.nodes[0].time+1)
-	e.trimToFloor(oldest)
-	e.schedule(oldest)
+	k := e.queue[0]
+	e.floor = max(e.floor, k.oldest().time+1)
+	if k.history == nil {
+		e.stats.OverTotal++
+		e.remove(k)
+		return true
+	}
+	e.trimToFloor(k)
+	e.schedule(k)
 	return true
+}
+
+// Clear forgets all hits.
+func (e *Engine) Clear() {
+	for _, k := range e.keys {
+		e.unfold(k)
+		e.trim(k, len(k.nodes))
+		e.schedule(k)
+	}
 }
 
 // Held returns how many hits are kept, and their bytes.

@@ -48,7 +48,7 @@ func play(tb testing.TB, e *Engine, scenario string) []string {
 		for _, m := range matches {
 			text := word + " " + m.Change.String()
 			for _, h := range m.Hits {
-				text += " " + h.ID
+				text += " " + h.Request
 			}
 			if m.By != nil {
 				text += " by " + m.By.Request
@@ -144,7 +144,7 @@ func TestStagesOfOneRequestAreOneHit(t *testing.T) {
 	matches := append(e.Step(started), e.Step(complete)...)
 	want := []Match{{
 		Identity: Identity{Key: "k", Time: started.Time, Request: "r"}, Change: Found,
-		Hits: []Hit{{Stage: 0, Key: "k", Time: epoch, ID: "a", Request: "a", Size: 7}, started},
+		Hits: []Hit{{Stage: 0, Key: "k", Time: epoch, Request: "a", Size: 7}, {Stage: 1, Key: "k", Time: started.Time, Request: "r", Payload: "the first"}},
 	}}
 	if diff := gocmp.Diff(want, matches); diff != "" {
 		t.Error(diff)
@@ -264,7 +264,7 @@ func ExampleEngine() {
 	// The request arrives first, though it was made after the token was read.
 	e.Step(Hit{Stage: 1, Key: "pod-1", Time: noon.Add(5 * time.Second), ID: "request"})
 	for _, m := range e.Step(Hit{Stage: 0, Key: "pod-1", Time: noon, ID: "token read"}) {
-		fmt.Println(m.Change, m.Key, m.Hits[0].ID, "then", m.Hits[1].ID)
+		fmt.Println(m.Change, m.Key, m.Hits[0].Request, "then", m.Hits[1].Request)
 	}
 	// Output: found pod-1 token read then request
 }

@@ -1,22 +1,65 @@
 package sequence
 
-import "sort"
+import (
+	"math"
+	"sort"
+)
 
-// node is a kept hit and its place in a chain.
+// node is a kept hit.
 type node struct {
 	// time (Unix nanoseconds) and tie order the hits; stage completes the identity.
-	time  int64
-	tie   string
-	stage int32
+	time    int64
+	tie     string
+	payload any
+	// link is nil while the hit is in no chain but as its first.
+	link  *link
+	size  int32
+	stage int16
+}
+
+// link is a hit's place in a chain, and what came of it.
+type link struct {
+	// prev is the hit before it in its chain and first the chain's first hit;
+	// both are nil while the hit is in no chain.
+	prev, first *node
 	// told is what the caller knows of the match that this hit completes.
 	told *told
-	// prev is the hit before it in its chain and first the chain's first hit;
-	// first is nil while the hit is in no chain.
-	prev, first *node
+}
 
-	id      string
-	payload any
-	size    int64
+// linked returns the node's link, which is made if there is none.
+func (n *node) linked() *link {
+	if n.link == nil {
+		n.link = &link{}
+	}
+	return n.link
+}
+
+// prev returns the hit before n in its chain.
+func (n *node) prev() *node {
+	if n.link == nil {
+		return nil
+	}
+	return n.link.prev
+}
+
+// told returns what the caller knows of the match that n completes.
+func (n *node) told() *told {
+	if n.link == nil {
+		return nil
+	}
+	return n.link.told
+}
+
+// first returns the first hit of n's chain, nil if it is in none.
+func (e *Engine) first(n *node) *node {
+	switch {
+	case n.stage >= 0 && e.position[n.stage] == 0:
+		return n
+	case n.link == nil:
+		return nil
+	default:
+		return n.link.first
+	}
 }
 
 // before is the order of events: strictly, so an event is not before itself.
@@ -38,9 +81,21 @@ func (n *node) processedBefore(other *node) bool {
 	}
 }
 
-// key is everything about one join key.
+// key is everything about one join key. Most keys have one hit, which may or may
+// not become a sequence; there are a million of these, so they are one piece of
+// memory.
 type key struct {
 	name string
+	// one is the only hit, as long as there is no history.
+	one node
+	*history
+	// due is when (as a watermark) there is something to do, index the place in the queue.
+	due   int64
+	index int
+}
+
+// history is what a key has from its second hit on.
+type history struct {
 	// nodes are the kept hits in the order of processing.
 	nodes []*node
 	// partials[i] is the last hit of the partial that waits for positive stage i+1.
@@ -53,10 +108,34 @@ type key struct {
 	floor *node
 	// settled is the watermark of the last settlement (deferred sequences only).
 	settled int64
-	// due is when (as a watermark) there is something to do, index the place in the queue.
-	due   int64
-	index int
 }
+
+// oldest returns the first hit, nil if there is none.
+func (k *key) oldest() *node {
+	switch {
+	case k.history == nil:
+		return &k.one
+	case len(k.nodes) == 0:
+		return nil
+	default:
+		return k.nodes[0]
+	}
+}
+
+// unfold gives a key a history.
+func (e *Engine) unfold(k *key) {
+	if k.history != nil {
+		return
+	}
+	k.history = &history{nodes: make([]*node, 1, 2), settled: math.MinInt64}
+	k.nodes[0] = &k.one
+	if e.opens(&k.one) {
+		k.partials = []*node{&k.one}
+	}
+}
+
+// opens reports whether a hit is a partial by itself.
+func (e *Engine) opens(n *node) bool { return e.last > 0 && n.stage >= 0 && e.position[n.stage] == 0 }
 
 // place returns where n belongs, and whether its hit is there already.
 func (k *key) place(n *node) (at int, known bool) {
@@ -91,7 +170,9 @@ func (e *Engine) replay(k *key) {
 
 // apply processes n, the newest hit of k so far.
 func (e *Engine) apply(k *key, n *node) {
-	n.prev, n.first = nil, nil
+	if n.link != nil {
+		n.link.prev, n.link.first = nil, nil
+	}
 	if n.stage == Until {
 		k.until = n
 		return
@@ -100,17 +181,16 @@ func (e *Engine) apply(k *key, n *node) {
 	switch {
 	case position < 0: // Negated: looked up when a match is decided.
 		return
-	case position == 0:
-		n.first = n
-	default:
+	case position > 0:
 		partial := e.take(k, position-1)
-		if partial == nil || n.time-partial.first.time > int64(e.spec.MaxSpan) {
+		if partial == nil || n.time-e.first(partial).time > int64(e.spec.MaxSpan) {
 			return
 		}
 		if k.until != nil && !k.until.before(partial) {
 			return
 		}
-		n.prev, n.first = partial, partial.first
+		l := n.linked()
+		l.prev, l.first = partial, e.first(partial)
 	}
 	if position < e.last {
 		e.setPartial(k, position, n)
@@ -152,17 +232,23 @@ func (e *Engine) trim(k *key, count int) {
 	}
 	newest := k.nodes[count-1]
 	for i, n := range k.nodes[:count] {
-		e.stats.Hits--
-		e.stats.Bytes -= n.size
+		e.forget(n)
 		k.nodes[i] = nil
 	}
 	k.nodes = k.nodes[count:]
 	for i, partial := range k.partials {
-		if partial != nil && !newest.processedBefore(partial.first) {
+		if partial != nil && !newest.processedBefore(e.first(partial)) {
 			e.setPartial(k, i, nil)
 		}
 	}
 	if k.until != nil && !newest.processedBefore(k.until) {
 		k.until = nil
 	}
+}
+
+// forget counts a hit as no longer kept.
+func (e *Engine) forget(n *node) {
+	e.stats.Hits--
+	e.stats.Bytes -= int64(n.size)
+	e.limits.Forgotten(n.payload)
 }

@@ -82,8 +82,11 @@ func referenceStrings(spec Spec, hits []Hit) []string {
 
 func randomSpec(r *rand.Rand) Spec {
 	spec := Spec{MaxSpan: time.Duration(1+r.IntN(12)) * time.Second, Until: r.IntN(4) == 0}
-	for range 2 + r.IntN(3) {
-		spec.Stages = append(spec.Stages, Stage{Negated: r.IntN(5) == 0})
+	for len(spec.Stages) < 2+r.IntN(3) {
+		stage := Stage{Negated: r.IntN(5) == 0}
+		for range 1 + r.IntN(3)*r.IntN(2) { // `with runs`, now and then
+			spec.Stages = append(spec.Stages, stage)
+		}
 	}
 	if r.IntN(2) == 0 { // Plain ones half of the time: they are what runs.
 		spec.Until = false
@@ -98,7 +101,7 @@ func randomSpec(r *rand.Rand) Spec {
 }
 
 // randomHits makes a stream that has what hurts: equal times, events that hit
-// several stages and keys, requests of two stages.
+// several stages and keys (as those of a run do), requests of two stages.
 func randomHits(r *rand.Rand, spec Spec) []Hit {
 	var hits []Hit
 	span := 4 + r.IntN(30)
@@ -107,9 +110,10 @@ func randomHits(r *rand.Rand, spec Spec) []Hit {
 		if r.IntN(4) == 0 {
 			h.Request = "r" + h.ID
 		}
+		run := r.IntN(4) == 0
 		for _, key := range []string{"k1", "k2"} {
 			for stage := Until; stage < len(spec.Stages); stage++ {
-				if (stage == Until && !spec.Until) || r.IntN(3) > 0 {
+				if (stage == Until && !spec.Until) || (r.IntN(3) > 0 && (!run || stage == Until)) {
 					continue
 				}
 				h.Key, h.Stage = key, stage
@@ -158,17 +162,17 @@ func check(t *testing.T, l *ledger, e *Engine, spec Spec, hits []Hit, seed uint6
 }
 
 // rounds is the number of random streams per property.
-func rounds(tb testing.TB) uint64 {
-	if testing.Short() {
+func rounds() uint64 {
+	if testing.Short() || raceEnabled { // There is no goroutine in here.
 		return 3_000
 	}
-	return 20_000
+	return 25_000
 }
 
 func TestAnyArrivalOrderEqualsTheReference(t *testing.T) {
 	t.Parallel()
 	total := map[Change]int{}
-	for seed := range rounds(t) {
+	for seed := range rounds() {
 		r := rand.New(rand.NewPCG(seed, 1))
 		spec := randomSpec(r)
 		hits := withDuplicates(r, randomHits(r, spec))
@@ -196,7 +200,7 @@ func TestAnyArrivalOrderEqualsTheReference(t *testing.T) {
 
 func TestProvisionalMatchesAreTheReferenceOfWhatArrived(t *testing.T) {
 	t.Parallel()
-	for seed := range rounds(t) / 10 {
+	for seed := range rounds() / 10 {
 		r := rand.New(rand.NewPCG(seed, 2))
 		spec := randomSpec(r)
 		hits := randomHits(r, spec)
@@ -214,7 +218,7 @@ func TestProvisionalMatchesAreTheReferenceOfWhatArrived(t *testing.T) {
 
 func TestSortedArrivalNeverChangesItsMind(t *testing.T) {
 	t.Parallel()
-	for seed := range rounds(t) / 3 {
+	for seed := range rounds() / 3 {
 		r := rand.New(rand.NewPCG(seed, 3))
 		spec := randomSpec(r)
 		hits := randomHits(r, spec)
@@ -248,13 +252,15 @@ func compareHits(a, b Hit) int {
 // expiry and decisions happen all the time, and nothing may be different.
 func TestExpiryUnderTheWatermarkLosesNothing(t *testing.T) {
 	t.Parallel()
-	for seed := range rounds(t) {
+	for seed := range rounds() {
 		r := rand.New(rand.NewPCG(seed, 4))
 		spec := randomSpec(r)
 		hits := randomHits(r, spec)
 		order := boundedDisorder(r, hits)
-		e, l := mustNew(t, spec, Limits{}), newLedger(t)
+		forgotten := map[any]int{}
+		e, l := mustNew(t, spec, Limits{Forgotten: func(payload any) { forgotten[payload]++ }}), newLedger(t)
 		for i, h := range order {
+			h.Payload = i
 			l.take(e.Step(h))
 			if rest := order[i+1:]; len(rest) > 0 {
 				earliest := slices.MinFunc(rest, func(a, b Hit) int { return a.Time.Compare(b.Time) })
@@ -268,6 +274,11 @@ func TestExpiryUnderTheWatermarkLosesNothing(t *testing.T) {
 		}
 		if s := e.Stats(); s.Keys+s.Hits+s.Partials != 0 || s.Bytes != 0 {
 			t.Fatalf("seed %d: state is left after everything expired: %+v", seed, s)
+		}
+		for i := range order {
+			if forgotten[i] != 1 {
+				t.Fatalf("seed %d: the payload of hit %d was forgotten %d times", seed, i, forgotten[i])
+			}
 		}
 	}
 }
@@ -295,7 +306,7 @@ func boundedDisorder(r *rand.Rand, hits []Hit) []Hit {
 func TestLimitsLoseMatchesAndInventNone(t *testing.T) {
 	t.Parallel()
 	lost := 0
-	for seed := range rounds(t) / 3 {
+	for seed := range rounds() / 3 {
 		r := rand.New(rand.NewPCG(seed, 5))
 		spec := randomSpec(r)
 		spec.Until = false
@@ -304,13 +315,15 @@ func TestLimitsLoseMatchesAndInventNone(t *testing.T) {
 		}
 		hits := randomHits(r, spec)
 		slices.SortFunc(hits, compareHits)
-		limits := Limits{HitsPerKey: 2 + r.IntN(6), Hits: 2 + r.IntN(12)}
+		kept := 0
+		limits := Limits{HitsPerKey: 2 + r.IntN(6), Hits: 2 + r.IntN(12), Forgotten: func(any) { kept-- }}
 		e, l := mustNew(t, spec, limits), newLedger(t)
 		for i, h := range hits {
 			l.take(e.Step(h))
 			l.take(e.Step(hits[r.IntN(i+1)])) // Some are delivered again, forgotten ones among them.
-			if s := e.Stats(); s.Hits > limits.Hits {
-				t.Fatalf("seed %d: %d hits are kept, limit %d", seed, s.Hits, limits.Hits)
+			kept += 2
+			if s := e.Stats(); s.Hits > limits.Hits || s.Hits != kept {
+				t.Fatalf("seed %d: %d hits are kept, limit %d, and %d payloads", seed, s.Hits, limits.Hits, kept)
 			}
 		}
 		if len(l.problems) > 0 {
@@ -323,6 +336,9 @@ func TestLimitsLoseMatchesAndInventNone(t *testing.T) {
 			}
 		}
 		lost += len(possible) - len(l.live)
+		if e.Clear(); kept != 0 || e.Stats().Keys+e.Stats().Partials != 0 {
+			t.Fatalf("seed %d: %d payloads are kept after all were forgotten: %+v", seed, kept, e.Stats())
+		}
 	}
 	if lost == 0 {
 		t.Error("no limit was ever reached")

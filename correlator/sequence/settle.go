@@ -16,7 +16,7 @@ type told struct {
 
 // settleNewest is settle after a step in order, which can only have completed n.
 func (e *Engine) settleNewest(k *key, n *node) []Match {
-	if !e.completes(n) || n.first == nil {
+	if !e.completes(n) || e.first(n) == nil {
 		return nil
 	}
 	return []Match{e.tell(k, n, Found)}
@@ -45,20 +45,20 @@ func (e *Engine) completes(n *node) bool {
 
 // changeOf is what the caller does not know yet of the match that n completes.
 func (e *Engine) changeOf(k *key, n *node) (Change, bool) {
-	holds := e.holds(k, n)
+	holds, known := e.holds(k, n), n.told()
 	switch {
-	case n.told == nil:
+	case known == nil:
 		return Found, holds
-	case holds && n.told.superseded:
+	case holds && known.superseded:
 		return Reinstated, true
 	case holds:
-		return Revised, !isChain(n, n.told.chain)
-	case n.told.superseded:
+		return Revised, !isChain(n, known.chain)
+	case known.superseded:
 		return 0, false
 	default:
 		// A match whose first hit is forgotten cannot be found again by
 		// replaying. It was true when it was told, and stays.
-		first := n.told.chain[0]
+		first := known.chain[0]
 		at, kept := k.place(first)
 		return Superseded, kept && k.nodes[at] == first
 	}
@@ -66,7 +66,7 @@ func (e *Engine) changeOf(k *key, n *node) (Change, bool) {
 
 // holds reports whether n completes a match, as far as is known now.
 func (e *Engine) holds(k *key, n *node) bool {
-	if n.first == nil {
+	if e.first(n) == nil {
 		return false
 	}
 	return !e.deferred || (e.closes(n) < e.watermark && e.nothingForbids(k, n))
@@ -75,14 +75,15 @@ func (e *Engine) holds(k *key, n *node) bool {
 // tell records a change as told and returns it.
 func (e *Engine) tell(k *key, n *node, change Change) Match {
 	m := Match{Identity: k.identity(n), Change: change}
+	l := n.linked()
 	if change == Superseded {
-		m.By = e.successor(k, n.told.chain)
-		n.told.superseded = true
+		m.By = e.successor(k, l.told.chain)
+		l.told.superseded = true
 	} else {
-		n.told = &told{chain: chainOf(n)}
+		l.told = &told{chain: chainOf(n)}
 	}
-	m.Hits = make([]Hit, len(n.told.chain))
-	for i, link := range n.told.chain {
+	m.Hits = make([]Hit, len(l.told.chain))
+	for i, link := range l.told.chain {
 		m.Hits[i] = k.hit(link)
 	}
 	return m
@@ -94,7 +95,7 @@ func (e *Engine) successor(k *key, chain []*node) *Identity {
 		if !e.completes(n) || !e.holds(k, n) {
 			continue
 		}
-		for link := n; link != nil; link = link.prev {
+		for link := n; link != nil; link = link.prev() {
 			if slices.Contains(chain, link) {
 				id := k.identity(n)
 				return &id
@@ -107,7 +108,7 @@ func (e *Engine) successor(k *key, chain []*node) *Identity {
 // chainOf returns the hits of n's chain, first to last.
 func chainOf(n *node) []*node {
 	var chain []*node
-	for link := n; link != nil; link = link.prev {
+	for link := n; link != nil; link = link.prev() {
 		chain = append(chain, link)
 	}
 	slices.Reverse(chain)
@@ -120,15 +121,15 @@ func isChain(n *node, chain []*node) bool {
 		if n != chain[i] {
 			return false
 		}
-		n = n.prev
+		n = n.prev()
 	}
 	return n == nil
 }
 
 // closes is the time after which nothing can forbid n's match any more.
 func (e *Engine) closes(n *node) int64 {
-	if n.first != nil && e.spec.Stages[len(e.spec.Stages)-1].Negated {
-		return n.first.time + int64(e.spec.MaxSpan)
+	if first := e.first(n); first != nil && e.spec.Stages[len(e.spec.Stages)-1].Negated {
+		return first.time + int64(e.spec.MaxSpan)
 	}
 	return n.time
 }
@@ -137,7 +138,7 @@ func (e *Engine) closes(n *node) int64 {
 func (e *Engine) nextDecision(k *key) int64 {
 	next := int64(math.MaxInt64)
 	for _, n := range k.nodes {
-		if e.completes(n) && n.first != nil && n.told == nil {
+		if e.completes(n) && e.first(n) != nil && n.told() == nil {
 			if closes := e.closes(n); closes >= e.watermark {
 				next = min(next, closes)
 			}
@@ -184,5 +185,5 @@ func (k *key) identity(n *node) Identity {
 // hit is n as the caller gave it.
 func (k *key) hit(n *node) Hit {
 	return Hit{Stage: int(n.stage), Key: k.name, Time: time.Unix(0, n.time).UTC(),
-		ID: n.id, Request: n.tie, Payload: n.payload, Size: int(n.size)}
+		Request: n.tie, Payload: n.payload, Size: int(n.size)}
 }

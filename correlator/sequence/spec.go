@@ -43,9 +43,16 @@ type Limits struct {
 	// Lateness is how long behind the watermark a hit is still taken, default 0.
 	// Hits older than watermark - MaxSpan - Lateness are forgotten.
 	Lateness time.Duration
+	// Forgotten, if not nil, is called once for the payload of every hit that
+	// Step was given, when it is not kept any longer, or not at all. A match that
+	// was told may still have the hit.
+	Forgotten func(payload any)
 }
 
 func (l Limits) withDefaults() Limits {
+	if l.Forgotten == nil {
+		l.Forgotten = func(any) {}
+	}
 	if l.HitsPerKey == 0 {
 		l.HitsPerKey = 1024
 	}
@@ -109,7 +116,8 @@ type Hit struct {
 	Key string
 	// Time is when the event happened.
 	Time time.Time
-	// ID identifies the event. It is required.
+	// ID identifies the event. It is required, and what Request is if that is
+	// empty; apart from that it is not kept, and Match.Hits are without it.
 	ID string
 	// Request identifies the request that the event is a stage of: hits of one
 	// Request, Time, Stage and Key are one hit, whichever arrived first. It

@@ -102,3 +102,33 @@ func checkHarmless(t *testing.T, text string) {
 		}
 	}
 }
+
+// TestDocument: any value as JSON, harmless and lossless.
+func TestDocument(t *testing.T) {
+	var out bytes.Buffer
+	if err := Document(&out, map[string]string{"a": nasty}); err != nil {
+		t.Fatal(err)
+	}
+	checkHarmless(t, out.String())
+	var back map[string]string
+	if err := json.Unmarshal(out.Bytes(), &back); err != nil || back["a"] != nasty {
+		t.Errorf("%q, %v", back, err)
+	}
+	if err := Document(&out, func() {}); err == nil {
+		t.Error("what JSON cannot say is no error")
+	}
+}
+
+func TestJSONFlag(t *testing.T) {
+	var f Format
+	c := &cobra.Command{RunE: func(*cobra.Command, []string) error { return nil }, SilenceErrors: true, SilenceUsage: true}
+	AddJSONFlag(c, &f)
+	c.SetArgs([]string{"-o", "json"})
+	if err := c.Execute(); err != nil || f != JSON {
+		t.Errorf("-o json: %q, %v", f, err)
+	}
+	c.SetArgs([]string{"-o", "yaml"})
+	if err := c.Execute(); err == nil || !strings.Contains(err.Error(), "must be json") {
+		t.Errorf("-o yaml: %v", err)
+	}
+}

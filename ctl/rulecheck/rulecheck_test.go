@@ -104,6 +104,41 @@ func TestNothingToCheck(t *testing.T) {
 	}
 }
 
+const toml = `[rule]
+name = "A shell"
+description = "Somebody started a shell."
+severity = "low"
+risk_score = 21
+type = "eql"
+query = 'process where process.name == "sh"'
+`
+
+// TestElasticRules: both formats are one set, and a broken file of Elastic's
+// format leaves the others as they are.
+func TestElasticRules(t *testing.T) {
+	good := map[string]string{
+		"a.yaml": named("a"), "b_rule.toml": toml, "c.toml": strings.Replace(toml, `"eql"`, `"esql"`, 1),
+		"d.toml": strings.Replace(toml, "'process where", "'sequence [any where true] [process where", 1),
+	}
+	good["d.toml"] = strings.Replace(good["d.toml"], `"sh"'`, `"sh"]'`, 1)
+	out, err := execute(t, folder(t, good))
+	if err != nil || !strings.Contains(out, "3 rules, 1 warning, 1 more file not supported or left out") || !strings.Contains(out, "d.toml:7:10: warning") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	one := filepath.Join(folder(t, good), "b_rule.toml")
+	if out, err = execute(t, one, filepath.Join(folder(t, good), "a.yaml")); err != nil || !strings.Contains(out, "2 rules") {
+		t.Errorf("files: %v\n%s", err, out)
+	}
+	if _, err = execute(t, folder(t, map[string]string{"a-b.yaml": named("a-b")}), folder(t, map[string]string{"a_b.toml": toml})); err == nil || !strings.Contains(err.Error(), "a_b.toml") {
+		t.Errorf("one name in both formats: %v", err)
+	}
+	bad := folder(t, map[string]string{"a.yaml": named("a"), "b.toml": "[rule", "c.toml": strings.Replace(toml, "process.name", "process.nmae =", 1)})
+	out, err = execute(t, bad)
+	if err == nil || !strings.Contains(err.Error(), "rules with errors would not run") || !strings.Contains(out, "b.toml:1:5: error: not TOML") || !strings.Contains(out, "c.toml:7:") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func TestTextIsHarmless(t *testing.T) {
 	dir := folder(t, map[string]string{"a.yaml": strings.Replace(named("a"), `"sh"`, "\"sh\x1b[2J", 1)})
 	out, err := execute(t, dir)

@@ -7,5 +7,7 @@
 // and comments leave no trace.
 //
 // Print is the inverse of parsing: a tree prints in one canonical form, and what
-// it prints parses to the same tree.
+// it prints parses to the same tree. It is for messages, and for knowing equal
+// conditions by their text. A text that people keep is laid out by package format,
+// which works on the words and loses no comment.
 package ast

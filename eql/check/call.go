@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/portcullis-dev/portcullis/eql/ast"
+	"github.com/portcullis-dev/portcullis/eql/diag"
 	"github.com/portcullis-dev/portcullis/eql/function"
 	"github.com/portcullis-dev/portcullis/eql/token"
 )
@@ -14,7 +15,7 @@ func (c *checker) call(e *ast.Call) kind {
 	f, ok := function.Lookup(e.Name)
 	if !ok {
 		hint := function.Elsewhere(e.Name)
-		if near := nearest(e.Name, function.Names()); hint == "" && near != "" {
+		if near := diag.Nearest(e.Name, function.Names()); hint == "" && near != "" {
 			hint = fmt.Sprintf("did you mean %s?", near)
 		}
 		name := token.Span{Start: e.Span().Start, End: e.Span().Start + token.Pos(len(e.Name))}

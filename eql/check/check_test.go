@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/portcullis-dev/portcullis/eql/ast"
 	"github.com/portcullis-dev/portcullis/eql/check"
 	"github.com/portcullis-dev/portcullis/eql/diag"
@@ -69,24 +67,8 @@ func TestMessages(t *testing.T) {
 				}
 				got.WriteString(diags.Render() + "\n")
 			}
-			golden(t, strings.TrimSuffix(path, ".eql")+".txt", got.String())
+			eqltest.Golden(t, strings.TrimSuffix(path, ".eql")+".txt", got.String(), *rewrite)
 		})
-	}
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *rewrite {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatalf("rewrite: %v", err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatalf("read golden file: %v", err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("messages differ from %s:\n%s", path, diff)
 	}
 }
 
@@ -95,6 +77,11 @@ func TestSilence(t *testing.T) {
 	for _, query := range []string{
 		`process where process.name == "sh"`,
 		`any where process.args in ("-c", "-i") and not process.name like~ ("*SH", "x?")`,
+		// Each condition is evaluated on its own, so that together they may use any number of fields.
+		`any where not (event.action == "a" or host.os.type == "b" or process.name == "c" or process.args == "d" or
+			process.pid == 1 or process.interactive or container.id == "e" or source.ip == "::1" or orchestrator.resource.name == "f")`,
+		`any where string(event.action == "a" and host.os.type == "b" and process.name == "c" and process.args == "d" and
+			process.pid == 1 and process.interactive and container.id == "e" and source.ip == "::1" and orchestrator.resource.name == "f") == "true"`,
 		`any where source.ip == "10.0.0.0/8" or source.ip in ("::1", "fd00::/8")`,
 		`any where cidrMatch(source.ip, "10.0.0.0/8", "192.168.0.0/16")`,
 		`any where process.pid + 1 > 5 and length(process.name) < 3`,
@@ -167,5 +154,17 @@ func TestCondition(t *testing.T) {
 		if _, diags := check.Condition(file, e, schema(), check.Options{}); diags.HasErrors() == sound {
 			t.Errorf("%s: sound should be %v\n%s", ast.Print(e), sound, diags.Render())
 		}
+	}
+}
+
+// TestFindingsAreBounded: not all of many are told, but how many there are; and
+// warnings hide no error.
+func TestFindingsAreBounded(t *testing.T) {
+	_, diags := run(t, "", "any where "+strings.Repeat(`process.name == "*" or `, 50)+`process.name == 1`, check.Options{Findings: 5})
+	if len(diags.Warnings()) != 6 || len(diags.Errors()) != 1 {
+		t.Errorf("%d warnings and %d errors, want 6 and 1:\n%s", len(diags.Warnings()), len(diags.Errors()), diags.Render())
+	}
+	if last := diags[len(diags)-1].Message; last != "45 more warnings of this query are not shown" {
+		t.Errorf("the last says %q", last)
 	}
 }

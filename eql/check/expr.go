@@ -3,21 +3,23 @@ package check
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/portcullis-dev/portcullis/eql/ast"
+	"github.com/portcullis-dev/portcullis/eql/diag"
 	"github.com/portcullis-dev/portcullis/eql/lucene"
+	"github.com/portcullis-dev/portcullis/eql/token"
 	"github.com/portcullis-dev/portcullis/eql/value"
 )
 
 // condition checks an expression that must be true or false.
 func (c *checker) condition(e ast.Expr) {
-	before := len(c.diags)
 	k := c.expr(e)
 	if k.fits(boolean) {
-		if len(c.diags) == before {
-			c.fields(e)
+		if call, ok := e.(*ast.Call); ok {
+			c.fields(call, call)
 		}
 		return
 	}
@@ -121,6 +123,7 @@ func (c *checker) compare(e *ast.Compare) kind {
 	x, y := c.expr(e.X), c.expr(e.Y)
 	ordered := e.Op != ast.Equal && e.Op != ast.NotEqual
 	switch {
+	case usesField(e.X) && usesField(e.Y) && c.faulty(e.Span()): // one of them may be a word that was meant otherwise
 	case usesField(e.X) && usesField(e.Y):
 		c.error(e, "compare each with a constant; events are joined by fields with sequence by",
 			"two fields of an event cannot be compared with each other")
@@ -132,6 +135,7 @@ func (c *checker) compare(e *ast.Compare) kind {
 		c.error(e, "write == true or == false", "true and false have no order")
 	default:
 		c.operands(e)
+		c.fields(e, e.X, e.Y)
 	}
 	return boolean
 }
@@ -199,6 +203,7 @@ func (c *checker) address(l *ast.Literal) {
 
 func (c *checker) in(e *ast.In) kind {
 	x := c.expr(e.X)
+	c.fields(e, e.X)
 	if e.Fold && !x.fits(text) {
 		c.error(e.X, "write in without ~", "in~ needs text, %s is %s", c.source(e.X), x)
 	}
@@ -242,6 +247,7 @@ func (c *checker) match(e *ast.Match) kind {
 	if x := c.expr(e.X); !x.fits(text) {
 		c.error(e.X, "write ==", "%s needs text, %s is %s", op, c.source(e.X), x)
 	}
+	c.fields(e, e.X)
 	if c.isIP(e.X) {
 		c.error(e, `write == "10.1.2.3", == "10.0.0.0/8" or cidrMatch(…)`,
 			"%s does not work on IP addresses: one address has many spellings", op)
@@ -259,48 +265,93 @@ func (c *checker) match(e *ast.Match) kind {
 	return boolean
 }
 
+// maxAutomata bounds the regular expressions of a query together, in characters
+// and classes after their repetitions are written out. The largest rules known
+// have a few hundred.
+const maxAutomata = 50_000
+
 // regex compiles the expressions of an operator or a call of match.
 func (c *checker) regex(e ast.Expr, patterns []*ast.Literal, fold bool) {
 	texts := make([]string, 0, len(patterns))
 	sound := true
 	for _, p := range patterns {
-		if _, err := lucene.Compile([]string{p.Text}, fold); err != nil {
+		size, err := lucene.Size(p.Text)
+		if err != nil {
 			c.error(p, "", "not a regular expression: %v", err)
 			sound = false
 		} else if s := lucene.Suspicious(p.Text); s != "" {
 			c.warn(p, "", "%s", s)
 		}
+		c.automata += size
 		texts = append(texts, p.Text)
 	}
-	if !sound {
+	switch {
+	case !sound:
+		return
+	case c.automata > maxAutomata:
+		c.error(e, "split the rule", "regular expressions of the query are too large together")
 		return
 	}
 	re, err := lucene.Compile(texts, fold)
 	if err != nil {
-		c.error(e, "", "%v", err)
+		c.tooLarge(e, patterns, fold, err)
 		return
 	}
 	c.info.Regexes[e] = re
+}
+
+// tooLarge reports that expressions cannot be compiled: the first of them that
+// cannot alone, or all of them together.
+func (c *checker) tooLarge(e ast.Expr, patterns []*ast.Literal, fold bool, together error) {
+	for _, p := range patterns {
+		if _, err := lucene.Compile([]string{p.Text}, fold); err != nil {
+			c.error(p, "", "not a regular expression: %v", err)
+			return
+		}
+	}
+	c.error(e, "split the list", "%v", together)
 }
 
 // MaxFields is how many different fields one comparison, pattern or function of
 // conditions can use: a program tries every combination of their values.
 const MaxFields = 8
 
-// fields reports a condition that uses too many different fields.
-func (c *checker) fields(e ast.Expr) {
-	if _, ok := e.(*ast.Logical); ok {
-		return // each of its conditions was looked at
-	}
+// fields reports a comparison, a pattern or a function e that is computed from
+// too many different fields.
+func (c *checker) fields(e ast.Expr, operands ...ast.Expr) {
 	names := map[string]struct{}{}
-	ast.Walk(e, func(n ast.Node) bool {
-		if f, ok := n.(*ast.Field); ok {
-			names[f.Name] = struct{}{}
-		}
-		return true
-	})
-	if len(names) > MaxFields {
+	for _, x := range operands {
+		computedFrom(x, names)
+	}
+	if len(names) > MaxFields && !c.faulty(e.Span()) {
 		c.error(e, "split it with and or or", "condition uses %d different fields at once, at most %d are supported",
 			len(names), MaxFields)
+	}
+}
+
+// faulty reports whether something was found wrong within a span already.
+func (c *checker) faulty(s token.Span) bool {
+	return slices.ContainsFunc(c.diags, func(d diag.Diagnostic) bool {
+		return d.Severity == diag.Error && d.Span.Start >= s.Start && d.Span.End <= s.End
+	})
+}
+
+// computedFrom collects the fields that an expression is computed from. Those of
+// conditions inside it are not: a condition is evaluated on its own.
+func computedFrom(e ast.Expr, names map[string]struct{}) {
+	switch e := e.(type) {
+	case *ast.Field:
+		names[e.Name] = struct{}{}
+	case *ast.Unary:
+		if e.Op != ast.Not {
+			computedFrom(e.X, names)
+		}
+	case *ast.Arith:
+		computedFrom(e.X, names)
+		computedFrom(e.Y, names)
+	case *ast.Call:
+		for _, a := range e.Args {
+			computedFrom(a, names)
+		}
 	}
 }

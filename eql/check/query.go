@@ -11,6 +11,8 @@ const (
 	maxRuns = 100
 	// maxStages bounds the steps of a sequence after with runs is written out.
 	maxStages = 256
+	// maxKeys bounds the fields that a step joins by.
+	maxKeys = 16
 )
 
 func (c *checker) query(q *ast.Query) {
@@ -78,12 +80,17 @@ func (c *checker) sequence(s *ast.Sequence) {
 	c.keysFit(s)
 }
 
-// runs returns how often a term stands in its sequence.
+// runs returns how often a term stands in its sequence. Where that is wrong it
+// says two, so that it is not found wrong twice.
 func runs(t *ast.Term) int {
-	if t.Runs == nil || t.Runs.Int < 1 || t.Runs.Int > maxRuns {
+	switch {
+	case t.Runs == nil:
 		return 1
+	case t.Runs.Int < 1 || t.Runs.Int > maxRuns:
+		return 2
+	default:
+		return int(t.Runs.Int)
 	}
-	return int(t.Runs.Int)
 }
 
 func (c *checker) span(s *ast.Sequence, missing bool) {
@@ -96,7 +103,7 @@ func (c *checker) span(s *ast.Sequence, missing bool) {
 			"a missing event needs maxspan: without it there is never a moment at which the event has not happened")
 	default:
 		c.warn(head(s, "sequence"), "write sequence … with maxspan=1m",
-			"sequence without maxspan: it is ended by the engine's own limit, so that slow attacks can be missed")
+			"sequence without maxspan: it is capped at the engine's own span, so that slow attacks can be missed")
 	}
 }
 
@@ -143,6 +150,9 @@ func (c *checker) keysFit(s *ast.Sequence) {
 		return
 	}
 	first := s.Terms[0]
+	if keys := len(s.By) + len(first.By); keys > maxKeys {
+		c.error(head(s, "sequence"), "", "steps are joined by %d keys, at most %d are supported", keys, maxKeys)
+	}
 	others := append([]*ast.Term(nil), s.Terms[1:]...)
 	if s.Until != nil {
 		others = append(others, s.Until)

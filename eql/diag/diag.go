@@ -48,9 +48,9 @@ func (d Diagnostic) Position() token.Position {
 
 // String returns the finding in one line: place, severity, message and hint.
 func (d Diagnostic) String() string {
-	s := fmt.Sprintf("%s: %s: %s", Escape(d.Position().String()), d.Severity, Escape(d.Message))
+	s := fmt.Sprintf("%s: %s: %s", Escape(d.Position().String()), d.Severity, sentence(d.Message))
 	if d.Hint != "" {
-		s += " (" + Escape(d.Hint) + ")"
+		s += " (" + sentence(d.Hint) + ")"
 	}
 	return s
 }

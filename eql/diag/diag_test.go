@@ -84,6 +84,30 @@ func TestEscape(t *testing.T) {
 	}
 }
 
+// TestLongMessages: a name as long as the query does not fill the screen.
+func TestLongMessages(t *testing.T) {
+	d := diag.Diagnostic{Message: "unknown field " + strings.Repeat("ä", 100_000), Hint: strings.Repeat("x", 300)}
+	if out := (diag.List{d}).Render(); len(out) > 1500 || !strings.Contains(out, "ä…\n") || !strings.Contains(out, "x\n") {
+		t.Errorf("shown as\n%.2000s", out)
+	}
+	if len(d.String()) > 1500 {
+		t.Errorf("%d bytes in one line", len(d.String()))
+	}
+}
+
+// TestNearestWord: a keyword is suggested for what nearly is one, and for nothing else.
+func TestNearestWord(t *testing.T) {
+	words := []string{"and", "or", "in", "like", "where", "maxspan"}
+	for word, want := range map[string]string{
+		"nad": "and", "AND": "and", "ro": "or", "lik": "like", "wehre": "where", "maxpsan": "maxspan", "maxspann": "maxspan", "macspam": "maxspan",
+		"a": "", "file": "", "process": "", "live.in": "", "wires": "", "": "", strings.Repeat("and", 1000): "",
+	} {
+		if got := diag.NearestWord(word, words); got != want {
+			t.Errorf("%s: %q, want %q", word, got, want)
+		}
+	}
+}
+
 func TestList(t *testing.T) {
 	f := token.NewFile("r.eql", "any where a")
 	e, w := at(f, 4, 9), at(f, 0, 3)
@@ -103,4 +127,30 @@ func TestList(t *testing.T) {
 	if (diag.List{w}).Err() != nil || (diag.List)(nil).Err() != nil {
 		t.Error("warnings alone are an error")
 	}
+}
+
+// FuzzRender: whatever is found wherever in whatever text, showing it is harmless
+// and short, and the mark stands under the text that is shown.
+func FuzzRender(f *testing.F) {
+	f.Add("any where a\n  and b\tc", "message", 4, 9)
+	f.Add(strings.Repeat("ä\x1b\u202e", 100), "\x00", 50, 60)
+	f.Add("", "", -1, 5)
+	f.Add("\r\n\xff\n", "x", 1, 3)
+	f.Fuzz(func(t *testing.T, text, message string, start, end int) {
+		d := at(token.NewFile("f", text), start, end)
+		d.Message = message
+		out := diag.List{d}.Render()
+		if len(out) > 16<<10 {
+			t.Fatalf("%d bytes", len(out))
+		}
+		for _, r := range out + d.String() {
+			if r != '\n' && r != unicode.ReplacementChar && !unicode.IsGraphic(r) {
+				t.Fatalf("%U gets through", r)
+			}
+		}
+		lines := strings.Split(out, "\n")
+		if len(lines) != 4 || !strings.Contains(lines[2], "^") || len([]rune(lines[2])) > len([]rune(lines[1]))+1 {
+			t.Fatalf("shown as\n%s", out)
+		}
+	})
 }

@@ -24,13 +24,28 @@ func (l List) Render() string {
 }
 
 func (d Diagnostic) render(b *strings.Builder) {
-	fmt.Fprintf(b, "%s: %s: %s\n", Escape(d.Position().String()), d.Severity, Escape(d.Message))
+	fmt.Fprintf(b, "%s: %s: %s\n", Escape(d.Position().String()), d.Severity, sentence(d.Message))
 	if d.File != nil {
 		d.renderSource(b)
 	}
 	if d.Hint != "" {
-		fmt.Fprintf(b, "  hint: %s\n", Escape(d.Hint))
+		fmt.Fprintf(b, "  hint: %s\n", sentence(d.Hint))
 	}
+}
+
+// sentenceLength is how many characters of a message are shown: it may name a
+// field whose name fills the whole query.
+const sentenceLength = 300
+
+// sentence returns a message or hint as it is shown.
+func sentence(text string) string {
+	n := 0
+	for i := range text {
+		if n++; n > sentenceLength {
+			return Escape(text[:i]) + "…"
+		}
+	}
+	return Escape(text)
 }
 
 func (d Diagnostic) renderSource(b *strings.Builder) {

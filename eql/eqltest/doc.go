@@ -23,6 +23,9 @@
 // match it, in any order, nothing if there are none, or error: and a part of the
 // message. A line with the word where is a whole query instead of a condition.
 //
+// The not of a condition matches all other events, whatever the condition is. So
+// the not of every line is tried as well.
+//
 // Run holds an implementation of the language against a script. The fixtures are
 // of use without scripts too: Schema and Event are the simplest implementation
 // of what package value asks for.

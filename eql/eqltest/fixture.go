@@ -64,8 +64,8 @@ func (e Event) Field(slot int) value.Value {
 	return e[slot]
 }
 
-// with returns the event with one more value.
-func (e Event) with(slot int, v value.Value) Event {
+// With returns the event with one more value.
+func (e Event) With(slot int, v value.Value) Event {
 	e = slices.Clone(e)
 	e[slot] = v
 	return e

@@ -30,6 +30,8 @@ type Case struct {
 	Line int
 	// Query is a whole query.
 	Query string
+	// Condition is the condition alone, if the line is no whole query.
+	Condition string
 	// Matches are the names of the events it matches, sorted.
 	Matches []string
 	// Error is a part of the message of the error that it is, else empty.
@@ -91,6 +93,33 @@ func (s *Script) check(c Case, compile Compile) error {
 	case err != nil:
 		return err
 	}
+	if err := s.matches(match, c.Matches); err != nil || c.Condition == "" {
+		return err
+	}
+	return s.checkNot(c, compile)
+}
+
+// checkNot holds a condition's not against all events that it does not match.
+func (s *Script) checkNot(c Case, compile Compile) error {
+	match, err := compile("any where not ("+c.Condition+")", s.Schema)
+	if err != nil {
+		return fmt.Errorf("its not: %w", err)
+	}
+	var others []string
+	for _, e := range s.Events {
+		if !slices.Contains(c.Matches, e.Name) {
+			others = append(others, e.Name)
+		}
+	}
+	slices.Sort(others)
+	if err := s.matches(match, others); err != nil {
+		return fmt.Errorf("its not: %w", err)
+	}
+	return nil
+}
+
+// matches compares what matches with the names of what should, sorted.
+func (s *Script) matches(match func(value.Record) bool, want []string) error {
 	var got []string
 	for _, e := range s.Events {
 		if match(e.Event) {
@@ -98,8 +127,8 @@ func (s *Script) check(c Case, compile Compile) error {
 		}
 	}
 	slices.Sort(got)
-	if !slices.Equal(got, c.Matches) {
-		return fmt.Errorf("matches %s, want %s", orNothing(got), orNothing(c.Matches))
+	if !slices.Equal(got, want) {
+		return fmt.Errorf("matches %s, want %s", orNothing(got), orNothing(want))
 	}
 	return nil
 }
@@ -142,20 +171,30 @@ func (s *Script) line(number int, line string) error {
 }
 
 func (s *Script) field(words []string) error {
+	f, err := ParseField(words)
+	if err != nil {
+		return err
+	}
+	f.Slot = len(s.Schema)
+	s.Schema = append(s.Schema, f)
+	return nil
+}
+
+// ParseField reads what stands behind the word field: NAME TYPE, and many where
+// the field can have several values.
+func ParseField(words []string) (value.Field, error) {
 	types := map[string]value.Type{
 		"text": value.Keyword, "number": value.Number, "boolean": value.Boolean,
 		"address": value.IP, "reference": value.Reference,
 	}
-	if len(words) < 2 {
-		return fmt.Errorf("want field NAME TYPE")
+	if len(words) < 2 || len(words) > 3 || len(words) == 3 && words[2] != "many" {
+		return value.Field{}, fmt.Errorf("want field NAME TYPE, or field NAME TYPE many")
 	}
 	t, ok := types[words[1]]
 	if !ok {
-		return fmt.Errorf("unknown type %s", words[1])
+		return value.Field{}, fmt.Errorf("unknown type %s", words[1])
 	}
-	f := value.Field{Name: words[0], Slot: len(s.Schema), Type: t, Many: len(words) > 2}
-	s.Schema = append(s.Schema, f)
-	return nil
+	return value.Field{Name: words[0], Type: t, Many: len(words) == 3}, nil
 }
 
 // value reads a line of an event: a field and its values.
@@ -168,16 +207,18 @@ func (s *Script) value(line string) error {
 	if len(s.Events) == 0 {
 		return fmt.Errorf("values before the first event")
 	}
-	v, err := parseValue(strings.TrimSpace(rest))
+	v, err := ParseValue(strings.TrimSpace(rest))
 	if err != nil {
 		return err
 	}
 	last := &s.Events[len(s.Events)-1]
-	last.Event = last.Event.with(f.Slot, v)
+	last.Event = last.Event.With(f.Slot, v)
 	return nil
 }
 
-func parseValue(text string) (value.Value, error) {
+// ParseValue reads what stands behind a field's name: a number, true or false,
+// one or several strings, or ref "text" "key".
+func ParseValue(text string) (value.Value, error) {
 	reference := strings.HasPrefix(text, "ref ")
 	rest := strings.TrimSpace(strings.TrimPrefix(text, "ref "))
 	if !strings.HasPrefix(rest, `"`) {
@@ -226,7 +267,8 @@ func (s *Script) expectation(number int, line string) error {
 	}
 	c := Case{Line: number, Query: strings.TrimSpace(line[:i])}
 	if !slices.Contains(strings.Fields(c.Query), "where") {
-		c.Query = "any where " + c.Query
+		c.Condition = c.Query
+		c.Query = "any where " + c.Condition
 	}
 	result := strings.TrimSpace(line[i+len("=>"):])
 	switch {

@@ -88,7 +88,8 @@ func TestRunNotices(t *testing.T) {
 		if strings.Contains(query, " = ") {
 			return nil, errors.New("bad operator")
 		}
-		return func(r value.Record) bool { return r.Field(0).Text() == "v" }, nil
+		not := strings.HasPrefix(query, "any where not (")
+		return func(r value.Record) bool { return (r.Field(0).Text() == "v") != not }, nil
 	}
 	wrong := map[string]eqltest.Compile{
 		"matches too much": func(q string, s value.Schema) (func(value.Record) bool, error) {
@@ -103,6 +104,12 @@ func TestRunNotices(t *testing.T) {
 		},
 		"refuses everything": func(string, value.Schema) (func(value.Record) bool, error) {
 			return nil, errors.New("bad")
+		},
+		"has its own not": func(q string, s value.Schema) (func(value.Record) bool, error) {
+			if strings.HasPrefix(q, "any where not (") {
+				return func(value.Record) bool { return false }, nil
+			}
+			return right(q, s)
 		},
 		"another message": func(q string, s value.Schema) (func(value.Record) bool, error) {
 			match, err := right(q, s)

@@ -33,13 +33,20 @@ type Error struct {
 // Error returns message and offset.
 func (e *Error) Error() string { return fmt.Sprintf("%s (at byte %d)", e.Message, e.Offset+1) }
 
+// Size returns about how large the automaton of an expression is, in characters
+// and classes after its repetitions are written out. The error is an *Error.
+func Size(expr string) (int, error) {
+	_, size, err := translate(expr, false)
+	return size, err
+}
+
 // Compile returns an expression that matches what any of the given ones does,
 // with fold ignoring case. The error is an *Error.
 func Compile(exprs []string, fold bool) (*regexp.Regexp, error) {
 	parts := make([]string, 0, len(exprs))
 	total := 0
 	for _, e := range exprs {
-		t, size, err := translate(e)
+		t, size, err := translate(e, fold)
 		if err != nil {
 			return nil, err
 		}
@@ -83,14 +90,14 @@ func Suspicious(expr string) string {
 }
 
 // translate writes one expression in Go's syntax, and returns its size.
-func translate(expr string) (text string, size int, err error) {
+func translate(expr string, fold bool) (text string, size int, err error) {
 	if len(expr) > maxLength {
 		return "", 0, &Error{Message: fmt.Sprintf("regular expression is longer than %d bytes", maxLength)}
 	}
 	if !utf8.ValidString(expr) {
 		return "", 0, &Error{Message: "regular expression is not valid UTF-8"}
 	}
-	t := &translator{text: expr}
+	t := &translator{text: expr, fold: fold}
 	t.union()
 	if t.err == nil && t.at < len(t.text) {
 		t.fail("unexpected )")
@@ -103,6 +110,7 @@ func translate(expr string) (text string, size int, err error) {
 
 type translator struct {
 	text  string
+	fold  bool
 	at    int
 	depth int
 	size  int // see maxSize
@@ -276,7 +284,7 @@ func (t *translator) group() {
 		return
 	}
 	t.out.WriteString("(?:")
-	inner := translator{text: t.text, at: t.at, depth: t.depth, size: t.size}
+	inner := translator{text: t.text, fold: t.fold, at: t.at, depth: t.depth, size: t.size}
 	inner.union()
 	t.depth--
 	t.out.WriteString(inner.out.String() + ")")
@@ -310,7 +318,7 @@ func (t *translator) escape(inClass bool) {
 		return
 	}
 	r := t.rune()
-	if class, ok := predefined(r, inClass); ok {
+	if class, ok := predefined(r, inClass, t.fold); ok {
 		t.out.WriteString(class)
 		return
 	}
@@ -325,7 +333,7 @@ func (t *translator) escape(inClass bool) {
 }
 
 // predefined returns a class of characters as it is written in and out of brackets.
-func predefined(r rune, inClass bool) (string, bool) {
+func predefined(r rune, inClass, fold bool) (string, bool) {
 	sets := map[rune]string{'d': `0-9`, 's': ` \t\n\r`, 'w': `0-9A-Za-z_`}
 	lower := r | 0x20
 	set, ok := sets[lower]
@@ -337,19 +345,23 @@ func predefined(r rune, inClass bool) (string, bool) {
 	case r == lower:
 		return "[" + set + "]", true
 	case inClass:
-		return negated(lower), true
+		return negated(lower, fold), true
 	default:
 		return "[^" + set + "]", true
 	}
 }
 
-// negated writes a negated class by its ranges, since brackets do not nest.
-func negated(lower rune) string {
-	switch lower {
-	case 'd':
+// negated writes a negated class by its ranges, since brackets do not nest. Where
+// case is ignored, the long s and the Kelvin sign are s and k, and so no strangers
+// to words.
+func negated(lower rune, fold bool) string {
+	switch {
+	case lower == 'd':
 		return `\x00-/:-\x{10FFFF}`
-	case 's':
+	case lower == 's':
 		return `\x00-\x08\x0B\x0C\x0E-\x1F!-\x{10FFFF}`
+	case fold:
+		return `\x00-/:-@\[-\^` + "`" + `{-\x{17E}\x{180}-\x{2129}\x{212B}-\x{10FFFF}`
 	default:
 		return `\x00-/:-@\[-\^` + "`" + `{-\x{10FFFF}`
 	}

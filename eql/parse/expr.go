@@ -267,7 +267,7 @@ func (p *parser) closeParen() {
 	if p.startsValue() {
 		hint = "the items of a list are separated by commas"
 	}
-	p.unexpected(`")" or ","`, hint)
+	p.unexpected(`")" or ","`, hint, behindOperand()...)
 	p.skipTo(token.RightParen, token.RightSquare, token.Pipe)
 	p.accept(token.RightParen)
 }
@@ -297,8 +297,7 @@ func (p *parser) primary() ast.Expr {
 	case token.LeftParen:
 		p.advance()
 		x := p.expr()
-		if !p.accept(token.RightParen) {
-			p.unexpected(named(token.RightParen), "")
+		if !p.expect(token.RightParen, "") {
 			p.skipTo(token.RightParen, token.RightSquare, token.Pipe)
 			p.accept(token.RightParen)
 		}

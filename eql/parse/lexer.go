@@ -18,6 +18,8 @@ type lexer struct {
 	report func(span token.Span, message, hint string)
 	// stop ends parsing: what follows something that was not closed is noise.
 	stop func()
+	// comment is told of each comment. Nil where nobody wants to know.
+	comment func(span token.Span)
 }
 
 // next returns the next token; at the end of the text always EOF.
@@ -52,9 +54,11 @@ func (l *lexer) has(prefix string) bool { return strings.HasPrefix(l.text[l.at:]
 
 func (l *lexer) skipSpace() {
 	for l.at < len(l.text) {
+		start := l.at
 		switch {
 		case strings.IndexByte(" \t\r\n", l.text[l.at]) >= 0:
 			l.at++
+			continue
 		case l.has("//"):
 			l.skipLine()
 		case l.has("/*"):
@@ -62,12 +66,16 @@ func (l *lexer) skipSpace() {
 		default:
 			return
 		}
+		if l.comment != nil {
+			l.comment(l.from(start))
+		}
 	}
 }
 
+// skipLine skips the rest of the line, but not its end.
 func (l *lexer) skipLine() {
 	if n := strings.IndexByte(l.text[l.at:], '\n'); n >= 0 {
-		l.at += n + 1
+		l.at += n
 	} else {
 		l.at = len(l.text)
 	}

@@ -21,7 +21,7 @@ type Limits struct {
 	// Nodes is how many literals, fields and operators a tree may have. The
 	// largest rules known have a few hundred. Default 20,000.
 	Nodes int
-	// Errors is after how many errors parsing gives up. Default 20.
+	// Errors is after how many errors reading the query gives up. Default 20.
 	Errors int
 }
 
@@ -52,6 +52,25 @@ func Expr(file *token.File, limits Limits) (ast.Expr, diag.List) {
 		p.end()
 		return e
 	})
+}
+
+// Tokens returns the words of a text that Query or Expr parses, comments among
+// them, and the end of the text last. It is for what cares about how a query is
+// written; of a text that does not parse it returns what it can make of it.
+func Tokens(file *token.File) []token.Token {
+	var tokens []token.Token
+	l := lexer{text: file.Text(), report: func(token.Span, string, string) {}}
+	l.stop = func() { l.at = len(l.text) }
+	l.comment = func(s token.Span) {
+		tokens = append(tokens, token.Token{Kind: token.Comment, Span: s, Text: file.Slice(s)})
+	}
+	for {
+		t := l.next()
+		tokens = append(tokens, t)
+		if t.Kind == token.EOF {
+			return tokens
+		}
+	}
 }
 
 func run[T any](file *token.File, limits Limits, parse func(*parser) T) (tree T, diags diag.List) {
@@ -126,19 +145,35 @@ func (p *parser) expect(kind token.Kind, hint string) bool {
 	if p.accept(kind) {
 		return true
 	}
-	p.unexpected(named(kind), hint)
+	keywords := []token.Kind{kind}
+	if kind == token.RightSquare || kind == token.RightParen {
+		keywords = behindOperand()
+	}
+	p.unexpected(named(kind), hint, keywords...)
 	return false
 }
 
 // end reports whatever stands behind a complete query.
 func (p *parser) end() {
 	if p.tok.Kind != token.EOF {
-		p.unexpected("end of query", p.strayHint())
+		p.unexpected("end of query", p.strayHint(), append(behindOperand(), token.By, token.With, token.Until)...)
 	}
 }
 
-// unexpected reports the current token where something else was expected.
-func (p *parser) unexpected(expected, hint string) {
+// behindOperand returns the words by which an expression can go on.
+func behindOperand() []token.Kind {
+	return []token.Kind{token.And, token.Or, token.Not, token.In, token.Like, token.Regex}
+}
+
+// unexpected reports the current token where something else was expected. If it
+// is nearly one of the keywords that could stand there, that is the hint.
+func (p *parser) unexpected(expected, hint string, keywords ...token.Kind) {
+	switch near := p.nearKeyword(keywords); {
+	case near != "" && strings.EqualFold(near, p.tok.Text):
+		hint = "keywords are lower case: " + near
+	case near != "":
+		hint = fmt.Sprintf("did you mean %s?", near)
+	}
 	if hint == "" {
 		hint = p.strayHint()
 	}
@@ -149,23 +184,30 @@ func (p *parser) unexpected(expected, hint string) {
 	p.error(span, fmt.Sprintf("expected %s, found %s", expected, describe(p.tok)), hint)
 }
 
+// nearKeyword returns which of some keywords a name was probably meant to be.
+func (p *parser) nearKeyword(keywords []token.Kind) string {
+	if p.tok.Kind != token.Ident {
+		return ""
+	}
+	var words []string
+	for _, k := range keywords {
+		if k.IsKeyword() {
+			words = append(words, k.String())
+		}
+	}
+	return diag.NearestWord(p.tok.Text, words)
+}
+
 // strayHint says what was probably meant by a token that cannot stand here.
 func (p *parser) strayHint() string {
-	switch {
-	case p.tok.Kind == token.Assign:
+	switch p.tok.Kind {
+	case token.Assign:
 		return "write == (exact) or : (ignoring case, with wildcards)"
-	case p.tok.Kind == token.Ident && isLogicalWord(p.tok.Text):
-		return "keywords are lower case: " + strings.ToLower(p.tok.Text)
-	case p.tok.Kind == token.Quoted:
+	case token.Quoted:
 		return "backquotes enclose field names; strings take double quotes"
 	default:
 		return ""
 	}
-}
-
-func isLogicalWord(s string) bool {
-	kind, ok := token.Keyword(strings.ToLower(s))
-	return ok && (kind == token.And || kind == token.Or || kind == token.Not || kind == token.In || kind == token.Like)
 }
 
 // named returns a kind as a message names what is missing.
@@ -207,6 +249,7 @@ func (p *parser) error(span token.Span, message, hint string) {
 		Severity: diag.Error, File: p.file, Span: span, Message: message, Hint: hint,
 	})
 	if len(p.diags) >= p.limits.Errors {
+		p.diags[len(p.diags)-1].Message += "; after so many errors the rest of the query is not read"
 		p.stop()
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/portcullis-dev/portcullis/eql/ast"
+	"github.com/portcullis-dev/portcullis/eql/eqltest"
 	"github.com/portcullis-dev/portcullis/eql/parse"
 	"github.com/portcullis-dev/portcullis/eql/token"
 )
@@ -132,24 +133,8 @@ func TestErrors(t *testing.T) {
 			if q != nil || !diags.HasErrors() {
 				t.Fatalf("parses to %s, want errors", ast.Print(q))
 			}
-			golden(t, strings.TrimSuffix(path, ".eql")+".txt", diags.Render())
+			eqltest.Golden(t, strings.TrimSuffix(path, ".eql")+".txt", diags.Render(), *rewrite)
 		})
-	}
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *rewrite {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatalf("rewrite: %v", err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatalf("read golden file: %v", err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("messages differ from %s:\n%s", path, diff)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portcullis-dev/portcullis/eql/ast"
+	"github.com/portcullis-dev/portcullis/eql/diag"
 	"github.com/portcullis-dev/portcullis/eql/token"
 )
 
@@ -46,7 +47,7 @@ func (p *parser) filter() *ast.Filter {
 		p.unexpected("an event category or any", "a query is: category where condition")
 		p.skipTo(token.Where, token.RightSquare)
 	}
-	if p.expect(token.Where, "a query is: category where condition") {
+	if p.expect(token.Where, p.whereHint(f.Category)) {
 		f.Where = p.expr()
 	} else {
 		f.Where = &ast.Literal{Place: ast.At(p.tok.Span)}
@@ -54,6 +55,16 @@ func (p *parser) filter() *ast.Filter {
 	}
 	f.Place = ast.At(p.span(start))
 	return f
+}
+
+// whereHint says what was probably meant by a category without where.
+func (p *parser) whereHint(category string) string {
+	if k := p.tok.Kind; k == token.By || k == token.With || k == token.LeftSquare || k == token.Missing {
+		if near := diag.NearestWord(category, []string{token.Sequence.String(), token.Sample.String(), token.Join.String()}); near != "" {
+			return fmt.Sprintf("did you mean %s instead of %s?", near, category)
+		}
+	}
+	return "a query is: category where condition"
 }
 
 // sequence = "sequence" [ by ] [ "with" "maxspan" "=" duration ] term { term } [ "until" term ] .
@@ -87,7 +98,7 @@ func (p *parser) group() *ast.Group {
 
 func (p *parser) terms() (terms []*ast.Term, until *ast.Term) {
 	if p.tok.Kind != token.LeftSquare && p.tok.Kind != token.Missing {
-		p.unexpected(named(token.LeftSquare), "every step of a sequence stands in brackets: [category where condition]")
+		p.unexpected(named(token.LeftSquare), "every step of a sequence stands in brackets: [category where condition]", token.By, token.With)
 		p.skipTo(token.LeftSquare, token.Missing, token.Until, token.Pipe)
 	}
 	for p.tok.Kind == token.LeftSquare || p.tok.Kind == token.Missing {

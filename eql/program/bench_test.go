@@ -139,7 +139,7 @@ func BenchmarkMatch(b *testing.B) {
 func BenchmarkSet(b *testing.B) {
 	for _, n := range []int{1, 71, 1000} {
 		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
-			memo, events := program.NewSet(load(b, n)).NewMemo(), loadEvents()
+			memo, events := program.NewSet(load(b, n), byAction()).NewMemo(), loadEvents()
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {

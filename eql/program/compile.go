@@ -2,6 +2,7 @@ package program
 
 import (
 	"regexp"
+	"strings"
 
 	"github.com/portcullis-dev/portcullis/eql/ast"
 	"github.com/portcullis-dev/portcullis/eql/check"
@@ -41,30 +42,15 @@ func (c compiler) node(e ast.Expr) *node {
 	return predicate(e, c.leaf(e))
 }
 
-// logical leaves out what is decided already.
 func (c compiler) logical(e *ast.Logical) *node {
-	n := &node{op: opAll}
+	of := make([]*node, len(e.X))
+	for i, x := range e.X {
+		of[i] = c.node(x)
+	}
 	if e.Op == ast.Or {
-		n.op = opEither
+		return join(opEither, of)
 	}
-	neutral := e.Op == ast.And
-	for _, x := range e.X {
-		sub := c.node(x)
-		switch truth, decided := sub.decided(); {
-		case !decided:
-			n.of = append(n.of, sub)
-		case truth != neutral:
-			return sub
-		}
-	}
-	switch len(n.of) {
-	case 0:
-		return truth(neutral)
-	case 1:
-		return n.of[0]
-	default:
-		return n
-	}
+	return join(opAll, of)
 }
 
 func (c compiler) compare(e *ast.Compare) *node {
@@ -180,7 +166,7 @@ func (c compiler) in(e *ast.In) cond {
 	case len(texts) > 0 && known.Type == value.IP:
 		return textTest{slot: known.Slot, matcher: newAddresses(texts)}
 	case len(texts) > 0 && e.Fold:
-		return textTest{slot: known.Slot, matcher: pattern.Set(texts, true)}
+		return foldedTexts(known.Slot, texts)
 	case len(texts) > 0:
 		return equal(known.Slot, texts)
 	case len(others) > 0 && others[0].Kind() == value.KindBool:
@@ -192,6 +178,16 @@ func (c compiler) in(e *ast.In) cond {
 	default:
 		return numberSet{known.Slot, others}
 	}
+}
+
+// foldedTexts asks for one of some texts but for case. Where no text has a
+// wildcard they are patterns as well.
+func foldedTexts(slot int, texts []string) textTest {
+	t := textTest{slot: slot, matcher: pattern.Set(texts, true)}
+	if !strings.ContainsAny(strings.Join(texts, ""), "*?") {
+		t.patterns, t.fold = texts, true
+	}
+	return t
 }
 
 // items returns the constants of a list, texts and others apart.

@@ -25,7 +25,7 @@ func ExampleSet() {
 		}
 		stages = append(stages, rule.Stages()...)
 	}
-	set := program.NewSet(stages)
+	set := program.NewSet(stages, program.SetOptions{})
 	memo := set.NewMemo()
 	memo.Reset(schema.Event(map[string]value.Value{
 		"event.category": value.String("process"), "process.name": value.String("nc"),

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"math"
 
@@ -43,9 +44,10 @@ func (s *Stage) Joined() int { return len(s.keys) }
 //
 // There is one key, the empty one, if the stage has no by; none if a field is
 // missing that was not written ?field; and several if a field has several
-// values. A key holds the values of all fields, each with its type and length,
-// so that no two lists of values share one; a reference is in it by its key, and
-// joins with nothing if it has none. Keys are not for people to read.
+// values. A key stands for the values of all fields, each with its type and
+// length, so that no two lists of values share one; a reference is in it by its
+// key, and joins with nothing if it has none. Keys are not for people to read,
+// and have at most 32 bytes.
 func (s *Stage) Keys(r value.Record, dst []string) (keys []string, dropped int) {
 	var buf [128]byte
 	b := buf[:0]
@@ -59,7 +61,17 @@ func (s *Stage) Keys(r value.Record, dst []string) (keys []string, dropped int) 
 			return dst, 0
 		}
 	}
-	return append(dst, string(b)), 0
+	return append(dst, short(b)), 0
+}
+
+// short returns what stands for an encoded list of values: itself, or its digest
+// if that is shorter. Their lengths differ, so that neither is taken for the other.
+func short(b []byte) string {
+	if len(b) < sha256.Size {
+		return string(b)
+	}
+	digest := sha256.Sum256(b)
+	return string(digest[:])
 }
 
 // product is Keys where at least one field has several values.
@@ -79,7 +91,7 @@ func (s *Stage) product(r value.Record, dst []string) (keys []string, dropped in
 		for i, list := range parts {
 			b = append(b, list[at[i]]...)
 		}
-		dst = append(dst, string(b))
+		dst = append(dst, short(b))
 		for i := len(at) - 1; i >= 0; i-- { // count up, the last place fastest
 			if at[i]++; at[i] < len(parts[i]) {
 				break

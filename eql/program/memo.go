@@ -1,6 +1,9 @@
 package program
 
-import "github.com/portcullis-dev/portcullis/eql/value"
+import (
+	"github.com/portcullis-dev/portcullis/eql/pattern"
+	"github.com/portcullis-dev/portcullis/eql/value"
+)
 
 // Memo evaluates the stages of a Set for one event at a time and remembers what
 // it found out about it. It is for one goroutine, and is used for event after
@@ -8,10 +11,9 @@ import "github.com/portcullis-dev/portcullis/eql/value"
 type Memo struct {
 	set    *Set
 	record value.Record
-	// known is what is known of each predicate.
-	known []answer
-	// looked and scanned say which tables and scans were used.
-	looked, scanned []bool
+	// found is what is known of the event in its bucket, states in all buckets so far.
+	*state
+	states []*state
 	// fits is what a scan found.
 	fits []int32
 	// entered marks the stages among the candidates.
@@ -19,6 +21,16 @@ type Memo struct {
 	candidates []int32
 	// gathered says that candidates are complete.
 	gathered bool
+}
+
+// state is what was found out within a bucket.
+type state struct {
+	*bucket
+	// known is what is known of each predicate.
+	known []answer
+	// looked and scanned say which tables and scans were used.
+	looked, scanned []bool
+	passes          []*pattern.Pass
 }
 
 type answer uint8
@@ -30,24 +42,35 @@ const (
 )
 
 // NewMemo returns a Memo without an event.
-func (s *Set) NewMemo() *Memo {
-	return &Memo{
-		set: s, known: make([]answer, len(s.tests)), looked: make([]bool, len(s.tables)),
-		scanned: make([]bool, len(s.scans)), entered: make([]bool, len(s.stages)),
-	}
-}
+func (s *Set) NewMemo() *Memo { return &Memo{set: s, entered: make([]bool, len(s.stages))} }
 
 // Reset makes the memo evaluate another event.
 func (m *Memo) Reset(r value.Record) {
 	m.record = r
-	clear(m.known)
-	clear(m.looked)
-	clear(m.scanned)
 	for _, i := range m.candidates {
 		m.entered[i] = false
 	}
 	m.candidates = m.candidates[:0]
 	m.gathered = false
+	m.state = nil // as long as the bucket is not known
+	m.state = m.stateOf(m.set.bucket(m.set.sort(r)))
+	clear(m.known)
+	clear(m.looked)
+	clear(m.scanned)
+}
+
+func (m *Memo) stateOf(b *bucket) *state {
+	for b.number >= len(m.states) {
+		m.states = append(m.states, nil)
+	}
+	if m.states[b.number] == nil {
+		s := &state{bucket: b, known: make([]answer, len(b.tests)), looked: make([]bool, len(b.tables)), scanned: make([]bool, len(b.scans))}
+		for i := range b.scans {
+			s.passes = append(s.passes, b.scans[i].scanner.NewPass())
+		}
+		m.states[b.number] = s
+	}
+	return m.states[b.number]
 }
 
 // Candidates returns the indices of the stages that the event may match: no
@@ -57,15 +80,20 @@ func (m *Memo) Candidates() []int32 {
 		return m.candidates
 	}
 	m.gathered = true
-	m.enter(m.set.always)
-	for i := range m.set.tables {
-		if m.set.tables[i].enters && !m.looked[i] {
+	m.enter(m.always)
+	for i := range m.tables {
+		if m.tables[i].enters && !m.looked[i] {
 			m.look(int32(i))
 		}
 	}
-	for i := range m.set.scans {
-		if m.set.scans[i].enters && !m.scanned[i] {
+	for i := range m.scans {
+		if m.scans[i].enters && !m.scanned[i] {
 			m.scan(int32(i))
+		}
+	}
+	for _, i := range m.asked {
+		if m.test(i) {
+			m.enter(m.tests[i].stages)
 		}
 	}
 	return m.candidates
@@ -80,11 +108,12 @@ func (m *Memo) enter(stages []int32) {
 	}
 }
 
-// Match reports whether the event matches a stage, as its Match does.
+// Match reports whether the event is a hit of a stage: it matches, as the
+// stage's Match says, and has the fields that the stage joins by.
 func (m *Memo) Match(stage int) bool {
-	at := m.set.entries[stage]
+	at := m.entries[stage]
 	for at >= 0 {
-		b := &m.set.code[at]
+		b := &m.code[at]
 		if m.test(b.test) {
 			at = b.yes
 		} else {
@@ -103,7 +132,7 @@ func (m *Memo) test(i int32) bool {
 
 // find finds out what a predicate is for this event.
 func (m *Memo) find(i int32) {
-	t := &m.set.tests[i]
+	t := &m.tests[i]
 	switch {
 	case t.table >= 0:
 		if !m.looked[t.table] {
@@ -124,15 +153,15 @@ func (m *Memo) find(i int32) {
 // scan finds out which predicates have a pattern that a field's values fit.
 func (m *Memo) scan(scan int32) {
 	m.scanned[scan] = true
-	s := &m.set.scans[scan]
+	s, pass := &m.scans[scan], m.passes[scan]
 	v := m.record.Field(s.slot)
 	switch v.Kind() {
 	case value.KindString:
-		m.fits = s.scanner.Scan(v.Text(), m.fits[:0])
+		m.fits = pass.Scan(v.Text(), m.fits[:0])
 	case value.KindStrings:
 		m.fits = m.fits[:0]
 		for _, text := range v.Texts() {
-			m.fits = s.scanner.Scan(text, m.fits)
+			m.fits = pass.Scan(text, m.fits)
 		}
 	default:
 		return
@@ -145,7 +174,7 @@ func (m *Memo) scan(scan int32) {
 // look finds out which predicates compare a field with a value that it has.
 func (m *Memo) look(table int32) {
 	m.looked[table] = true
-	t := &m.set.tables[table]
+	t := &m.tables[table]
 	v := m.record.Field(t.slot)
 	switch v.Kind() {
 	case value.KindString:
@@ -166,6 +195,6 @@ func (m *Memo) look(table int32) {
 func (m *Memo) found(i int32) {
 	if m.known[i] != yes {
 		m.known[i] = yes
-		m.enter(m.set.tests[i].stages)
+		m.enter(m.tests[i].stages)
 	}
 }

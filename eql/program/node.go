@@ -78,3 +78,46 @@ func conds(nodes []*node) []cond {
 	}
 	return list
 }
+
+// given returns what is left of a condition when some of its predicates are decided.
+func (n *node) given(decided func(name string) (truth, ok bool)) *node {
+	switch n.op {
+	case opPredicate:
+		if t, ok := decided(n.name); ok {
+			return truth(t)
+		}
+		return n
+	case opNot:
+		return n.of[0].given(decided).negate()
+	case opAll, opEither:
+		of := make([]*node, len(n.of))
+		for i, x := range n.of {
+			of[i] = x.given(decided)
+		}
+		return join(n.op, of)
+	default:
+		return n
+	}
+}
+
+// join joins conditions by opAll or opEither, and leaves out what is decided.
+func join(op nodeOp, of []*node) *node {
+	n := &node{op: op}
+	neutral := op == opAll
+	for _, x := range of {
+		switch t, decided := x.decided(); {
+		case !decided:
+			n.of = append(n.of, x)
+		case t != neutral:
+			return x
+		}
+	}
+	switch len(n.of) {
+	case 0:
+		return truth(neutral)
+	case 1:
+		return n.of[0]
+	default:
+		return n
+	}
+}

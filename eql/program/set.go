@@ -1,99 +1,83 @@
 package program
 
 import (
-	"math"
+	"maps"
 	"slices"
-	"strings"
+	"strconv"
+	"sync"
+	"sync/atomic"
 
-	"github.com/portcullis-dev/portcullis/eql/pattern"
+	"github.com/portcullis-dev/portcullis/eql/value"
 )
 
 // Set is the stages of many programs, linked so that one event costs little more
 // for a thousand rules than for one. All programs must have been compiled with
 // the same schema.
 //
-// Rules repeat each other: most ask for the same host, category and action, and
-// the same lists of shells. So each distinct predicate is evaluated at most once
-// per event, however many stages have it; all comparisons of one field with
-// constants are answered by one look into a table, and where many predicates
-// have patterns for one field, all of these by one pass over its text. And most
-// stages cannot match most events, since some predicate that they insist on is
-// false: a stage is entered by the predicates of which it needs one (see access),
-// and not looked at if all of them are false.
+// Rules repeat each other: most ask for the same category, dataset and action.
+// What an event has in these few fields puts it into a bucket, and each bucket
+// has stages of its own: those that can still match, with what is decided
+// already left out. Buckets are linked when the first event falls into them; see
+// bucket for how an event is then held against what is left.
 //
-// A Set is immutable and safe for concurrent use; a Memo is not.
+// A Set is safe for concurrent use; a Memo is not.
 type Set struct {
 	stages []*Stage
-	// entries are where the code of each stage starts.
-	entries []int32
-	code    []branch
-	tests   []test
-	tables  []table
-	scans   []scan
-	// always are the stages that are entered for every event.
-	always []int32
+	trees  []*node
+	costly func(slot int) bool
+
+	// sorted are the tables of the fields that sort events into buckets.
+	sorted []table
+	// facts numbers the predicates of these fields, by name.
+	facts map[string]int
+	// linked are the buckets so far; linking adds to a copy.
+	linked  atomic.Pointer[buckets]
+	linking sync.Mutex
 }
 
-// branch evaluates a predicate and goes on at one of two places, which are
-// indices of code or isTrue or isFalse.
-type branch struct {
-	test    int32
-	yes, no int32
+// buckets are found by which facts hold for an event.
+type buckets struct {
+	bySignature map[signature]*bucket
+	// rest is for events that would be sorted into more buckets than there may
+	// be: nothing is decided in it. It is nil until there are so many.
+	rest *bucket
 }
+
+// SetOptions configure a Set. The zero SetOptions make a right one, of a single bucket.
+type SetOptions struct {
+	// Buckets are the slots of the fields by which events are sorted. They should
+	// be those that nearly all rules compare with few values.
+	Buckets []int
+	// Costly reports of a slot whether reading it costs far more than comparing a
+	// text. Such fields are read for events only of which all else fits.
+	Costly func(slot int) bool
+}
+
+// signature says which facts hold for an event: one bit for each.
+type signature [4]uint64
 
 const (
-	isTrue  = -1
-	isFalse = -2
+	maxFacts = len(signature{}) * 64
+	// maxBuckets bounds the memory. A cluster has about five.
+	maxBuckets = 32
 )
 
-// test is a distinct predicate.
-type test struct {
-	cond cond
-	// table or scan has the answer, if not negative.
-	table, scan int32
-	// stages are entered if the predicate is true.
-	stages []int32
-}
-
-// table answers all predicates that compare one field with constant texts.
-type table struct {
-	slot int
-	// rows has the predicates that are true for a text.
-	rows map[string][]int32
-	// enters says that some stage is entered by a predicate of the table.
-	enters bool
-}
-
-// scan answers all predicates that have patterns for one field.
-type scan struct {
-	slot    int
-	scanner *pattern.Scanner
-	// tests has the predicate of each of the scanner's lists.
-	tests []int32
-	// enters says that some stage is entered by a predicate of the scan.
-	enters bool
-}
-
-// scanFrom is how many predicates a scan is worth its while for: only those that
-// are asked for would be evaluated without it.
-const scanFrom = 8
-
 // NewSet links stages. A stage is known by its index from then on.
-func NewSet(stages []*Stage) *Set {
-	l := &linker{set: &Set{stages: slices.Clone(stages)}, tests: map[string]int32{}, tables: map[int]int32{}, popular: map[fieldText]int{}}
-	trees := make([]*node, len(stages))
-	for i, s := range stages {
-		trees[i] = s.tree()
-		l.count(trees[i])
+func NewSet(stages []*Stage, o SetOptions) *Set {
+	s := &Set{stages: slices.Clone(stages), facts: map[string]int{}, costly: o.Costly}
+	if s.costly == nil {
+		s.costly = func(int) bool { return false }
 	}
-	for _, tree := range trees {
-		l.set.entries = append(l.set.entries, l.link(tree, isTrue, isFalse))
+	for _, slot := range o.Buckets {
+		s.sorted = append(s.sorted, table{slot: slot, rows: map[string][]int32{}})
 	}
-	l.scan()
-	for i, tree := range trees {
-		l.enter(int32(i), tree)
+	for _, stage := range stages {
+		tree := stage.tree()
+		s.trees = append(s.trees, tree)
+		s.learn(tree)
 	}
-	return l.set
+	s.linked.Store(&buckets{})
+	return s
 }
 
 // Len returns how many stages there are.
@@ -102,226 +86,113 @@ func (s *Set) Len() int { return len(s.stages) }
 // Stage returns the stage of that index.
 func (s *Set) Stage(i int) *Stage { return s.stages[i] }
 
-// tree returns the stage's whole condition, its category included.
+// tree returns all that makes an event a hit of the stage: category, condition,
+// and fields to join by, since no event joins by a field that it does not have.
 func (s *Stage) tree() *node {
-	if s.any {
-		return s.node
+	n := &node{op: opAll}
+	if !s.any {
+		n.of = append(n.of, &node{op: opPredicate, name: "category " + s.category, test: equal(s.slot, []string{s.category})})
 	}
-	category := &node{op: opPredicate, name: categoryName + s.category, test: equal(s.slot, []string{s.category})}
-	return &node{op: opAll, of: []*node{category, s.node}}
-}
-
-// categoryName starts the names of predicates that no query can spell.
-const categoryName = "category "
-
-// linker builds a Set.
-type linker struct {
-	set    *Set
-	tests  map[string]int32 // by name
-	tables map[int]int32    // by slot
-	// popular counts the predicates that compare with a value: what many stages
-	// ask for is likely to be common in events, too.
-	popular map[fieldText]int
-}
-
-// fieldText is a text in a field.
-type fieldText struct {
-	slot int
-	text string
-}
-
-func (l *linker) count(n *node) {
-	for _, v := range n.values() {
-		l.popular[v]++
+	for _, k := range s.keys {
+		switch {
+		case k.optional:
+		case !k.known:
+			return truth(false)
+		default:
+			n.of = append(n.of, &node{op: opPredicate, name: "joined by " + strconv.Itoa(k.slot), test: exists{k.slot}})
+		}
 	}
+	n.of = append(n.of, s.node)
+	return n
+}
+
+// learn makes facts of a tree's predicates that compare a sorting field.
+func (s *Set) learn(n *node) {
 	for _, x := range n.of {
-		l.count(x)
+		s.learn(x)
 	}
-}
-
-// values returns what a predicate compares with, nil if it does more than compare.
-func (n *node) values() []fieldText {
-	t, ok := n.test.(textTest)
-	if !ok {
-		return nil
-	}
-	out := make([]fieldText, 0, len(t.texts))
-	for _, text := range t.texts {
-		out = append(out, fieldText{t.slot, text})
-	}
-	return out
-}
-
-// link writes the code of a node that goes on at yes or at no, and returns where
-// it starts. It writes the last step first.
-func (l *linker) link(n *node, yes, no int32) int32 {
-	switch n.op {
-	case opTrue:
-		return yes
-	case opFalse:
-		return no
-	case opNot:
-		return l.link(n.of[0], no, yes)
-	case opAll:
-		for _, x := range slices.Backward(n.of) {
-			yes = l.link(x, yes, no)
-		}
-		return yes
-	case opEither:
-		for _, x := range slices.Backward(n.of) {
-			no = l.link(x, yes, no)
-		}
-		return no
-	default:
-		l.set.code = append(l.set.code, branch{test: l.test(n), yes: yes, no: no})
-		return int32(len(l.set.code) - 1) //nolint:gosec // there are not 2^31 predicates
-	}
-}
-
-// test returns the number of a predicate, the same for all of the same text.
-func (l *linker) test(n *node) int32 {
-	if i, ok := l.tests[n.name]; ok {
-		return i
-	}
-	i := int32(len(l.set.tests)) //nolint:gosec // there are not 2^31 predicates
-	t := test{cond: n.test, table: -1, scan: -1}
-	for _, v := range n.values() {
-		t.table = l.table(v.slot)
-		rows := l.set.tables[t.table].rows
-		if !slices.Contains(rows[v.text], i) { // a list may repeat itself
-			rows[v.text] = append(rows[v.text], i)
-		}
-	}
-	l.set.tests = append(l.set.tests, t)
-	l.tests[n.name] = i
-	return i
-}
-
-// scan groups the predicates that have patterns by field and case.
-func (l *linker) scan() {
-	type group struct {
-		slot int
-		fold bool
-	}
-	groups := map[group][]int32{}
-	var order []group
-	for i := range l.set.tests {
-		t, ok := l.set.tests[i].cond.(textTest)
-		if !ok || t.patterns == nil {
-			continue
-		}
-		g := group{t.slot, t.fold}
-		if groups[g] == nil {
-			order = append(order, g)
-		}
-		groups[g] = append(groups[g], int32(i))
-	}
-	for _, g := range order {
-		if len(groups[g]) >= scanFrom {
-			l.addScan(g.slot, g.fold, groups[g])
-		}
-	}
-}
-
-func (l *linker) addScan(slot int, fold bool, tests []int32) {
-	lists := make([][]string, 0, len(tests))
-	for _, i := range tests {
-		lists = append(lists, l.set.tests[i].cond.(textTest).patterns)
-	}
-	scanner := pattern.NewScanner(lists, fold)
-	if scanner == nil {
-		return // too large: each is evaluated on its own
-	}
-	for _, i := range tests {
-		l.set.tests[i].scan = int32(len(l.set.scans)) //nolint:gosec // there are not 2^31 fields
-	}
-	l.set.scans = append(l.set.scans, scan{slot: slot, scanner: scanner, tests: tests})
-}
-
-func (l *linker) table(slot int) int32 {
-	if i, ok := l.tables[slot]; ok {
-		return i
-	}
-	i := int32(len(l.set.tables)) //nolint:gosec // there are not 2^31 fields
-	l.set.tables = append(l.set.tables, table{slot: slot, rows: map[string][]int32{}})
-	l.tables[slot] = i
-	return i
-}
-
-// enter notes by which predicates a stage is entered.
-func (l *linker) enter(stage int32, tree *node) {
-	tests, bounded := l.access(tree)
-	if !bounded {
-		l.set.always = append(l.set.always, stage)
+	values := n.values()
+	if len(values) == 0 || len(s.facts) == maxFacts {
 		return
 	}
-	for _, i := range tests {
-		t := &l.set.tests[i]
-		if slices.Contains(t.stages, stage) {
-			continue
-		}
-		t.stages = append(t.stages, stage)
-		if t.table >= 0 {
-			l.set.tables[t.table].enters = true
-		} else {
-			l.set.scans[t.scan].enters = true
-		}
+	t := slices.IndexFunc(s.sorted, func(t table) bool { return t.slot == values[0].slot })
+	if _, known := s.facts[n.name]; known || t < 0 {
+		return
+	}
+	number := len(s.facts)
+	s.facts[n.name] = number
+	for _, v := range values {
+		s.sorted[t].add(v.text, int32(number)) //nolint:gosec // below maxFacts
 	}
 }
 
-// access returns predicates of which at least one is true wherever the node is.
-// Of several such lists it takes the one that is likely to be so for the fewest
-// events. It returns false if there is no such list, and none if the node is
-// never true.
-func (l *linker) access(n *node) (tests []int32, bounded bool) {
-	switch n.op {
-	case opFalse:
-		return nil, true
-	case opPredicate:
-		i := l.test(n)
-		t := l.set.tests[i]
-		return []int32{i}, t.table >= 0 || t.scan >= 0
-	case opAll:
-		least := math.MaxInt
-		for _, x := range n.of {
-			if list, ok := l.access(x); ok && l.likely(list) < least {
-				tests, bounded, least = list, true, l.likely(list)
+// sort returns which facts hold for an event.
+func (s *Set) sort(r value.Record) (sig signature) {
+	for i := range s.sorted {
+		t := &s.sorted[i]
+		v := r.Field(t.slot)
+		switch v.Kind() {
+		case value.KindString:
+			sig.set(t.rows[v.Text()])
+		case value.KindStrings:
+			for _, text := range v.Texts() {
+				sig.set(t.rows[text])
 			}
+		default:
 		}
-		return tests, bounded
-	case opEither:
-		for _, x := range n.of {
-			list, ok := l.access(x)
-			if !ok {
-				return nil, false
-			}
-			tests = append(tests, list...)
-		}
-		return tests, true
-	default:
-		return nil, false
+	}
+	return sig
+}
+
+func (sig *signature) set(facts []int32) {
+	for _, f := range facts {
+		sig[f/64] |= 1 << (f % 64)
 	}
 }
 
-// likely says how likely an event is to make one of some predicates true, in no
-// unit. Values that many rules name are common ones, such as linux. Of patterns
-// nothing is known but that a pass over a text costs more than a look into a
-// table, so that the latter is preferred unless it is for a common value.
-func (l *linker) likely(tests []int32) int {
-	sum := 0
-	for _, i := range tests {
-		t := l.set.tests[i].cond.(textTest)
-		for _, text := range t.texts {
-			sum += l.popular[fieldText{t.slot, text}]
-		}
-		for _, p := range t.patterns {
-			if sum += likelyPattern; strings.Trim(p, "*?") == "" {
-				return math.MaxInt // everything, or nearly so
-			}
-		}
+// has reports whether a fact holds.
+func (sig *signature) has(fact int) bool { return sig[fact/64]&(1<<(fact%64)) != 0 }
+
+// bucket returns the bucket of events of which these facts hold.
+func (s *Set) bucket(sig signature) *bucket {
+	if b := s.linked.Load().find(sig); b != nil {
+		return b
 	}
-	return sum
+	s.linking.Lock()
+	defer s.linking.Unlock()
+	known := s.linked.Load()
+	if b := known.find(sig); b != nil { // linked in the meantime
+		return b
+	}
+	more := *known
+	if len(known.bySignature) == maxBuckets {
+		more.rest = s.link(maxBuckets, func(string) (truth, ok bool) { return false, false })
+	} else {
+		more.bySignature = maps.Clone(known.bySignature)
+		if more.bySignature == nil {
+			more.bySignature = map[signature]*bucket{}
+		}
+		more.bySignature[sig] = s.link(len(known.bySignature), func(name string) (truth, ok bool) {
+			fact, ok := s.facts[name]
+			return ok && sig.has(fact), ok
+		})
+	}
+	s.linked.Store(&more)
+	return more.find(sig)
 }
 
-// likelyPattern is how likely a text is said to fit one pattern.
-const likelyPattern = 8
+func (b *buckets) find(sig signature) *bucket {
+	if found := b.bySignature[sig]; found != nil {
+		return found
+	}
+	return b.rest
+}
+
+// link links what is left of the stages.
+func (s *Set) link(number int, decided func(name string) (truth, ok bool)) *bucket {
+	trees := make([]*node, len(s.trees))
+	for i, tree := range s.trees {
+		trees[i] = tree.given(decided)
+	}
+	return newBucket(number, trees, s.costly)
+}

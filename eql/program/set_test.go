@@ -15,24 +15,25 @@ import (
 // TestSetMatchesAsStagesDo compares linked stages with the same stages alone,
 // for random rules and random events.
 func TestSetMatchesAsStagesDo(t *testing.T) {
-	matched, scans := 0, 0
-	for seed := range uint64(150) {
+	matched, scans, buckets := 0, 0, 0
+	for seed := range uint64(100) {
 		r := rules{rand.New(rand.NewPCG(seed, 1)), seed%2 == 0}
 		stages := make([]*program.Stage, 0, 40)
-		for range 1 + r.IntN(40) {
+		for range 1 + r.IntN(20) {
 			stages = append(stages, mustCompile(t, r.query()).Stages()...)
 		}
-		set := program.NewSet(stages)
-		scans += set.Scans()
+		set := program.NewSet(stages, r.options())
 		memo := set.NewMemo()
-		for range 30 {
+		for range 60 {
 			event := r.event()
 			memo.Reset(event)
 			matched += compareSet(t, set, memo, event, r.IntN(2) == 0)
 		}
+		scans += set.Scans()
+		buckets = max(buckets, set.Buckets())
 	}
-	if matched < 5_000 || scans < 50 {
-		t.Errorf("only %d matches and %d scans: the test tests little", matched, scans)
+	if matched < 5_000 || scans < 50 || buckets < 33 {
+		t.Errorf("only %d matches, %d scans and %d buckets: the test tests little", matched, scans, buckets)
 	}
 }
 
@@ -47,7 +48,8 @@ func compareSet(t *testing.T, set *program.Set, memo *program.Memo, event value.
 		t.Fatalf("candidates repeat themselves: %v", candidates)
 	}
 	for i := range set.Len() {
-		want := set.Stage(i).Match(event)
+		keys, _ := set.Stage(i).Keys(event, nil)
+		want := set.Stage(i).Match(event) && len(keys) > 0
 		if got := memo.Match(i); got != want {
 			t.Fatalf("stage %s\nof %v: %v in the set, %v alone", set.Stage(i), event, got, want)
 		}
@@ -67,9 +69,29 @@ type rules struct {
 	patterns bool
 }
 
+// options sort events by no, some, or most fields.
+func (r rules) options() program.SetOptions {
+	var o program.SetOptions
+	for _, name := range []string{"event.category", "name", "args", "groups"} {
+		if f, _ := schema().Lookup(name); r.IntN(2) == 0 {
+			o.Buckets = append(o.Buckets, f.Slot)
+		}
+	}
+	costly := r.IntN(8)
+	o.Costly = func(slot int) bool { return slot == costly }
+	return o
+}
+
 func (r rules) query() string {
-	category := []string{"any", "process", "file"}[r.IntN(3)]
-	return category + " where " + r.condition(3)
+	if r.IntN(4) == 0 {
+		by := []string{"name", "args", "?groups", "pod", "pid", "?nobody"}
+		return fmt.Sprintf("sequence by %s, %s with maxspan=1m [%s] ![%s]", by[r.IntN(6)], by[r.IntN(6)], r.filter(), r.filter())
+	}
+	return r.filter()
+}
+
+func (r rules) filter() string {
+	return []string{"any", "process", "file"}[r.IntN(3)] + " where " + r.condition(3)
 }
 
 func (r rules) condition(depth int) string {
@@ -110,7 +132,7 @@ func (r rules) predicate() string {
 	case 5:
 		return fmt.Sprintf("%s like (%s, \"*%s\")", field, texts(3), r.text())
 	case 6:
-		return fmt.Sprintf("%s : %q", field, strings.ToUpper(r.text()))
+		return fmt.Sprintf("%s %s (%q, %q)", field, []string{":", "in~"}[r.IntN(2)], strings.ToUpper(r.text()), r.text())
 	case 7:
 		return field + []string{" == null", " != null"}[r.IntN(2)]
 	case 8:
@@ -159,7 +181,7 @@ func (r rules) event() eqltest.Event {
 // on, so that few events have candidates.
 func TestEnteringSelectively(t *testing.T) {
 	stages := load(t, 1000)
-	memo := program.NewSet(stages).NewMemo()
+	memo := program.NewSet(stages, byAction()).NewMemo()
 	for i, event := range loadEvents() {
 		memo.Reset(event)
 		if n := len(memo.Candidates()); n > 40 {
@@ -168,11 +190,21 @@ func TestEnteringSelectively(t *testing.T) {
 	}
 }
 
+// byAction sorts loadEvents.
+func byAction() program.SetOptions {
+	var o program.SetOptions
+	for _, name := range []string{"event.category", "event.dataset", "event.action"} {
+		f, _ := loadSchema().Lookup(name)
+		o.Buckets = append(o.Buckets, f.Slot)
+	}
+	return o
+}
+
 func TestSetAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		t.Skip("under the race detector sync.Pool forgets at random")
 	}
-	memo := program.NewSet(load(t, 200)).NewMemo()
+	memo := program.NewSet(load(t, 200), byAction()).NewMemo()
 	events := loadEvents()
 	i := 0
 	run := func() {

@@ -23,6 +23,7 @@ const (
 	String       // "text", """text"""
 	Integer      // 42
 	Decimal      // 4.2, 1e9
+	Comment      // "// …", "/* … */"; the parser does not see them
 
 	Dot         // .
 	Comma       // ,
@@ -100,6 +101,7 @@ func Keyword(word string) (Kind, bool) {
 var kindNames = [kinds]string{
 	EOF: "end of query", Invalid: "invalid character", Ident: "name", Quoted: "name in backquotes", Tilde: "function name with ~",
 	String: "string", Integer: "number", Decimal: "number",
+	Comment: "comment",
 
 	Dot: ".", Comma: ",", LeftParen: "(", RightParen: ")", LeftSquare: "[", RightSquare: "]",
 	Missing: "![", Pipe: "|", Question: "?", Assign: "=",

@@ -32,6 +32,11 @@ type Options struct {
 	Args []string
 	// WithoutCRDs leaves the CRDs out.
 	WithoutCRDs bool
+	// Ahead is how far the server's clock is ahead of ours, negative for behind, in whole seconds.
+	Ahead time.Duration
+	// Beside is a server whose etcd, certificates and keys the new one shares, as the API servers of one
+	// cluster do: a token or object of one is known to the other. The CRDs are there already.
+	Beside *Server
 }
 
 // Server is a running API server.
@@ -41,8 +46,11 @@ type Server struct {
 	Config *rest.Config
 	// Dir holds the server's files, among them ca.crt.
 	Dir string
+	// Address is where it listens, host:port.
+	Address string
 
-	ca *authority
+	ca   *authority
+	etcd string
 }
 
 // Start runs etcd and an API server until the test ends, and returns when the
@@ -54,20 +62,31 @@ func Start(t testing.TB, opts Options) *Server {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 
+	s := newServer(t, bin, opts.Beside)
+	port := freePort(t)
+	s.Config = adminConfig(t, s.ca, port)
+	s.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	proc := startProcess(t, t.TempDir(), opts.Ahead, filepath.Join(bin, "kube-apiserver"),
+		append(apiServerArgs(s.ca, s.etcd, port), opts.Args...)...)
+	proc.waitFor(ctx, t, s.ready)
+	if !opts.WithoutCRDs && opts.Beside == nil {
+		installCRDs(ctx, t, s.Config)
+	}
+	return s
+}
+
+// newServer has the keys and the etcd of a server, new ones or those of another.
+func newServer(t testing.TB, bin string, beside *Server) *Server {
+	t.Helper()
+	if beside != nil {
+		return &Server{Dir: beside.Dir, ca: beside.ca, etcd: beside.etcd}
+	}
 	dir := t.TempDir()
 	ca, err := newAuthority(dir)
 	if err != nil {
 		t.Fatalf("certificates of the API server: %v", err)
 	}
-	etcd := startEtcd(t, bin, dir)
-	port := freePort(t)
-	proc := startProcess(t, dir, filepath.Join(bin, "kube-apiserver"), append(apiServerArgs(ca, etcd, port), opts.Args...)...)
-	s := &Server{Config: adminConfig(t, ca, port), Dir: dir, ca: ca}
-	proc.waitFor(ctx, t, s.ready)
-	if !opts.WithoutCRDs {
-		installCRDs(ctx, t, s.Config)
-	}
-	return s
+	return &Server{Dir: dir, ca: ca, etcd: startEtcd(t, bin, dir)}
 }
 
 // UserConfig reaches the server as the user, in the given groups.
@@ -105,7 +124,7 @@ func binaries(t testing.TB) string {
 func startEtcd(t testing.TB, bin, dir string) string {
 	t.Helper()
 	client, peer := loopbackURL(freePort(t)), loopbackURL(freePort(t))
-	startProcess(t, dir, filepath.Join(bin, "etcd"),
+	startProcess(t, dir, 0, filepath.Join(bin, "etcd"),
 		"--data-dir="+filepath.Join(dir, "etcd"),
 		"--listen-client-urls="+client, "--advertise-client-urls="+client,
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer,

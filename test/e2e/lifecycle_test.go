@@ -32,6 +32,7 @@ func TestPortcullis(t *testing.T) {
 	}
 	t.Run("rules", func(t *testing.T) { testRules(t, w) })
 	t.Run("denial", func(t *testing.T) { testDenial(t, w) })
+	t.Run("reload", func(t *testing.T) { testReload(t, w) })
 	t.Run("erasing", func(t *testing.T) { testErasing(t, w) })
 	t.Run("no feedback", func(t *testing.T) { testNoFeedback(t, w) })
 	t.Run("upgrade", func(t *testing.T) { testUpgrade(t, w) })

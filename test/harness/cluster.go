@@ -26,6 +26,7 @@ type Cluster struct {
 	Bin        string // folder of kubectl and helm; empty for those of the path
 	Kubeconfig string // the administrator's
 	AuditLog   string // the API server's own audit log file
+	Volumes    string // folder of the persistent volumes
 	Work       string // folder for what the harness makes
 	Log        io.Writer
 	existing   bool // not ours to take down
@@ -58,7 +59,7 @@ func Up(ctx context.Context, root, work string, log io.Writer) (*Cluster, error)
 	if err != nil {
 		return nil, err
 	}
-	c.Kubeconfig, c.Bin, c.AuditLog = places.AdminKubeconfig(), places.Bin, places.AuditLog()
+	c.Kubeconfig, c.Bin, c.AuditLog, c.Volumes = places.AdminKubeconfig(), places.Bin, places.AuditLog(), places.Volumes()
 	return c, nil
 }
 

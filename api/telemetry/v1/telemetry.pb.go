@@ -25,12 +25,127 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type Outcome int32
+
+const (
+	Outcome_OUTCOME_UNSPECIFIED Outcome = 0
+	Outcome_OUTCOME_DONE        Outcome = 1 // no process of it is left
+	Outcome_OUTCOME_NOT_FOUND   Outcome = 2 // there was none in the first place
+	Outcome_OUTCOME_REFUSED     Outcome = 3 // it is a container's first process, or in another container than was said
+	Outcome_OUTCOME_FAILED      Outcome = 4 // some of it is left
+	Outcome_OUTCOME_UNSUPPORTED Outcome = 5 // the agent cannot do this
+)
+
+// Enum value maps for Outcome.
+var (
+	Outcome_name = map[int32]string{
+		0: "OUTCOME_UNSPECIFIED",
+		1: "OUTCOME_DONE",
+		2: "OUTCOME_NOT_FOUND",
+		3: "OUTCOME_REFUSED",
+		4: "OUTCOME_FAILED",
+		5: "OUTCOME_UNSUPPORTED",
+	}
+	Outcome_value = map[string]int32{
+		"OUTCOME_UNSPECIFIED": 0,
+		"OUTCOME_DONE":        1,
+		"OUTCOME_NOT_FOUND":   2,
+		"OUTCOME_REFUSED":     3,
+		"OUTCOME_FAILED":      4,
+		"OUTCOME_UNSUPPORTED": 5,
+	}
+)
+
+func (x Outcome) Enum() *Outcome {
+	p := new(Outcome)
+	*p = x
+	return p
+}
+
+func (x Outcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Outcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_telemetry_v1_telemetry_proto_enumTypes[0].Descriptor()
+}
+
+func (Outcome) Type() protoreflect.EnumType {
+	return &file_telemetry_v1_telemetry_proto_enumTypes[0]
+}
+
+func (x Outcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Outcome.Descriptor instead.
+func (Outcome) EnumDescriptor() ([]byte, []int) {
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{0}
+}
+
+// Began is how an entry leader came into its container.
+type Began int32
+
+const (
+	Began_BEGAN_UNKNOWN   Began = 0
+	Began_BEGAN_CONTAINER Began = 1 // it is the container's first process
+	Began_BEGAN_SESSION   Began = 2 // it came later, with an input or a terminal: an exec session
+	// It came later, with /dev/null as its input: an exec session without -i, a
+	// probe, or a hook. Only the API's audit log tells them apart.
+	Began_BEGAN_SESSION_OR_PROBE Began = 3
+)
+
+// Enum value maps for Began.
+var (
+	Began_name = map[int32]string{
+		0: "BEGAN_UNKNOWN",
+		1: "BEGAN_CONTAINER",
+		2: "BEGAN_SESSION",
+		3: "BEGAN_SESSION_OR_PROBE",
+	}
+	Began_value = map[string]int32{
+		"BEGAN_UNKNOWN":          0,
+		"BEGAN_CONTAINER":        1,
+		"BEGAN_SESSION":          2,
+		"BEGAN_SESSION_OR_PROBE": 3,
+	}
+)
+
+func (x Began) Enum() *Began {
+	p := new(Began)
+	*p = x
+	return p
+}
+
+func (x Began) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Began) Descriptor() protoreflect.EnumDescriptor {
+	return file_telemetry_v1_telemetry_proto_enumTypes[1].Descriptor()
+}
+
+func (Began) Type() protoreflect.EnumType {
+	return &file_telemetry_v1_telemetry_proto_enumTypes[1]
+}
+
+func (x Began) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Began.Descriptor instead.
+func (Began) EnumDescriptor() ([]byte, []int) {
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{1}
+}
+
 type AgentMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Message:
 	//
 	//	*AgentMessage_Hello
 	//	*AgentMessage_Batch
+	//	*AgentMessage_Result
+	//	*AgentMessage_Pong
 	Message       isAgentMessage_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -91,6 +206,24 @@ func (x *AgentMessage) GetBatch() *Batch {
 	return nil
 }
 
+func (x *AgentMessage) GetResult() *CommandResult {
+	if x != nil {
+		if x, ok := x.Message.(*AgentMessage_Result); ok {
+			return x.Result
+		}
+	}
+	return nil
+}
+
+func (x *AgentMessage) GetPong() *Pong {
+	if x != nil {
+		if x, ok := x.Message.(*AgentMessage_Pong); ok {
+			return x.Pong
+		}
+	}
+	return nil
+}
+
 type isAgentMessage_Message interface {
 	isAgentMessage_Message()
 }
@@ -103,9 +236,21 @@ type AgentMessage_Batch struct {
 	Batch *Batch `protobuf:"bytes,2,opt,name=batch,proto3,oneof"`
 }
 
+type AgentMessage_Result struct {
+	Result *CommandResult `protobuf:"bytes,3,opt,name=result,proto3,oneof"`
+}
+
+type AgentMessage_Pong struct {
+	Pong *Pong `protobuf:"bytes,4,opt,name=pong,proto3,oneof"` // answers Welcome, and every Ping
+}
+
 func (*AgentMessage_Hello) isAgentMessage_Message() {}
 
 func (*AgentMessage_Batch) isAgentMessage_Message() {}
+
+func (*AgentMessage_Result) isAgentMessage_Message() {}
+
+func (*AgentMessage_Pong) isAgentMessage_Message() {}
 
 type ServerMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -113,6 +258,8 @@ type ServerMessage struct {
 	//
 	//	*ServerMessage_Welcome
 	//	*ServerMessage_Ack
+	//	*ServerMessage_Command
+	//	*ServerMessage_Ping
 	Message       isServerMessage_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -173,6 +320,24 @@ func (x *ServerMessage) GetAck() *Ack {
 	return nil
 }
 
+func (x *ServerMessage) GetCommand() *Command {
+	if x != nil {
+		if x, ok := x.Message.(*ServerMessage_Command); ok {
+			return x.Command
+		}
+	}
+	return nil
+}
+
+func (x *ServerMessage) GetPing() *Ping {
+	if x != nil {
+		if x, ok := x.Message.(*ServerMessage_Ping); ok {
+			return x.Ping
+		}
+	}
+	return nil
+}
+
 type isServerMessage_Message interface {
 	isServerMessage_Message()
 }
@@ -185,9 +350,21 @@ type ServerMessage_Ack struct {
 	Ack *Ack `protobuf:"bytes,2,opt,name=ack,proto3,oneof"`
 }
 
+type ServerMessage_Command struct {
+	Command *Command `protobuf:"bytes,3,opt,name=command,proto3,oneof"`
+}
+
+type ServerMessage_Ping struct {
+	Ping *Ping `protobuf:"bytes,4,opt,name=ping,proto3,oneof"`
+}
+
 func (*ServerMessage_Welcome) isServerMessage_Message() {}
 
 func (*ServerMessage_Ack) isServerMessage_Message() {}
+
+func (*ServerMessage_Command) isServerMessage_Message() {}
+
+func (*ServerMessage_Ping) isServerMessage_Message() {}
 
 type Hello struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -279,9 +456,10 @@ func (x *Hello) GetSessionId() string {
 
 type Capability struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`          // "exec", "token-open"
-	Complete      bool                   `protobuf:"varint,2,opt,name=complete,proto3" json:"complete,omitempty"` // false: some ways of doing it are not seen
-	Detail        string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`      // how it is watched, or why it is not complete
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`            // "exec", "token-open", "running-processes", "end-session"
+	Complete      bool                   `protobuf:"varint,2,opt,name=complete,proto3" json:"complete,omitempty"`   // false: some ways of doing it are not seen
+	Detail        string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`        // how it is watched, or why it is not complete
+	Available     bool                   `protobuf:"varint,4,opt,name=available,proto3" json:"available,omitempty"` // false: it is not seen, or cannot be done, at all
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -337,6 +515,223 @@ func (x *Capability) GetDetail() string {
 	return ""
 }
 
+func (x *Capability) GetAvailable() bool {
+	if x != nil {
+		return x.Available
+	}
+	return false
+}
+
+// Command asks an agent to do something. The agent answers each with one
+// CommandResult; a stream that ends in between leaves it open whether it was done.
+type Command struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // chosen by the server, any text of up to 128 bytes
+	// Types that are valid to be assigned to What:
+	//
+	//	*Command_EndSession
+	What          isCommand_What `protobuf_oneof:"what"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Command) Reset() {
+	*x = Command{}
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Command) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Command) ProtoMessage() {}
+
+func (x *Command) ProtoReflect() protoreflect.Message {
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Command.ProtoReflect.Descriptor instead.
+func (*Command) Descriptor() ([]byte, []int) {
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Command) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Command) GetWhat() isCommand_What {
+	if x != nil {
+		return x.What
+	}
+	return nil
+}
+
+func (x *Command) GetEndSession() *EndSession {
+	if x != nil {
+		if x, ok := x.What.(*Command_EndSession); ok {
+			return x.EndSession
+		}
+	}
+	return nil
+}
+
+type isCommand_What interface {
+	isCommand_What()
+}
+
+type Command_EndSession struct {
+	EndSession *EndSession `protobuf:"bytes,2,opt,name=end_session,json=endSession,proto3,oneof"`
+}
+
+func (*Command_EndSession) isCommand_What() {}
+
+// EndSession asks for the end of an entry leader with all its descendants, and
+// of nothing else. What it names must agree, or nothing is ended.
+type EndSession struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// entity_id is the entry leader's, as its events bear it.
+	EntityId  string     `protobuf:"bytes,1,opt,name=entity_id,json=entityId,proto3" json:"entity_id,omitempty"`
+	Container *Container `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"`
+	// main_process permits to end a container's first process, and thereby the container.
+	MainProcess   bool `protobuf:"varint,3,opt,name=main_process,json=mainProcess,proto3" json:"main_process,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndSession) Reset() {
+	*x = EndSession{}
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndSession) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndSession) ProtoMessage() {}
+
+func (x *EndSession) ProtoReflect() protoreflect.Message {
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndSession.ProtoReflect.Descriptor instead.
+func (*EndSession) Descriptor() ([]byte, []int) {
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *EndSession) GetEntityId() string {
+	if x != nil {
+		return x.EntityId
+	}
+	return ""
+}
+
+func (x *EndSession) GetContainer() *Container {
+	if x != nil {
+		return x.Container
+	}
+	return nil
+}
+
+func (x *EndSession) GetMainProcess() bool {
+	if x != nil {
+		return x.MainProcess
+	}
+	return false
+}
+
+type CommandResult struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Outcome Outcome                `protobuf:"varint,2,opt,name=outcome,proto3,enum=portcullis.telemetry.v1.Outcome" json:"outcome,omitempty"`
+	// ended is how many processes were ended.
+	Ended uint32 `protobuf:"varint,3,opt,name=ended,proto3" json:"ended,omitempty"`
+	// detail says more, for people.
+	Detail        string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommandResult) Reset() {
+	*x = CommandResult{}
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommandResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommandResult) ProtoMessage() {}
+
+func (x *CommandResult) ProtoReflect() protoreflect.Message {
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommandResult.ProtoReflect.Descriptor instead.
+func (*CommandResult) Descriptor() ([]byte, []int) {
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CommandResult) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CommandResult) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *CommandResult) GetEnded() uint32 {
+	if x != nil {
+		return x.Ended
+	}
+	return 0
+}
+
+func (x *CommandResult) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
 type Welcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// server_time is the server's wall clock as it answered.
@@ -347,7 +742,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[4]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -359,7 +754,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[4]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -372,12 +767,110 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{4}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Welcome) GetServerTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ServerTime
+	}
+	return nil
+}
+
+// Ping asks for the agent's wall clock. How long the answer took bounds how wrong
+// the comparison can be. Welcome is the ping with the number 0.
+type Ping struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ping) Reset() {
+	*x = Ping{}
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ping) ProtoMessage() {}
+
+func (x *Ping) ProtoReflect() protoreflect.Message {
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ping.ProtoReflect.Descriptor instead.
+func (*Ping) Descriptor() ([]byte, []int) {
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Ping) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+type Pong struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pong) Reset() {
+	*x = Pong{}
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pong) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pong) ProtoMessage() {}
+
+func (x *Pong) ProtoReflect() protoreflect.Message {
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pong.ProtoReflect.Descriptor instead.
+func (*Pong) Descriptor() ([]byte, []int) {
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Pong) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Pong) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
 	}
 	return nil
 }
@@ -392,7 +885,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[5]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -404,7 +897,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[5]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -417,7 +910,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{5}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Ack) GetSequence() uint64 {
@@ -441,7 +934,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[6]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -453,7 +946,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[6]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -466,7 +959,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{6}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Batch) GetSequence() uint64 {
@@ -499,18 +992,22 @@ func (x *Batch) GetSentAt() *timestamppb.Timestamp {
 
 // Lost counters only grow within one session_id.
 type Lost struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RingFull      uint64                 `protobuf:"varint,1,opt,name=ring_full,json=ringFull,proto3" json:"ring_full,omitempty"`          // the kernel's ring buffer had no room
-	SpoolFull     uint64                 `protobuf:"varint,2,opt,name=spool_full,json=spoolFull,proto3" json:"spool_full,omitempty"`       // the server was unreachable for too long
-	RateLimited   uint64                 `protobuf:"varint,3,opt,name=rate_limited,json=rateLimited,proto3" json:"rate_limited,omitempty"` // a container exceeded its budget
-	Undecodable   uint64                 `protobuf:"varint,4,opt,name=undecodable,proto3" json:"undecodable,omitempty"`                    // a record the agent could not read
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	RingFull       uint64                 `protobuf:"varint,1,opt,name=ring_full,json=ringFull,proto3" json:"ring_full,omitempty"`                   // the kernel's ring buffer had no room
+	SpoolFull      uint64                 `protobuf:"varint,2,opt,name=spool_full,json=spoolFull,proto3" json:"spool_full,omitempty"`                // the server was unreachable for too long
+	LimitedExecs   uint64                 `protobuf:"varint,3,opt,name=limited_execs,json=limitedExecs,proto3" json:"limited_execs,omitempty"`       // a container exceeded its budget for execs,
+	Undecodable    uint64                 `protobuf:"varint,4,opt,name=undecodable,proto3" json:"undecodable,omitempty"`                             // a record the agent could not read
+	LimitedEntries uint64                 `protobuf:"varint,5,opt,name=limited_entries,json=limitedEntries,proto3" json:"limited_entries,omitempty"` // for entry leaders,
+	LimitedOpens   uint64                 `protobuf:"varint,6,opt,name=limited_opens,json=limitedOpens,proto3" json:"limited_opens,omitempty"`       // for opens,
+	LimitedExits   uint64                 `protobuf:"varint,7,opt,name=limited_exits,json=limitedExits,proto3" json:"limited_exits,omitempty"`       // for exits
+	SkippedRuns    uint64                 `protobuf:"varint,8,opt,name=skipped_runs,json=skippedRuns,proto3" json:"skipped_runs,omitempty"`          // a program was not run because the CPU was running it already; there may have been nothing to see
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Lost) Reset() {
 	*x = Lost{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[7]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -522,7 +1019,7 @@ func (x *Lost) String() string {
 func (*Lost) ProtoMessage() {}
 
 func (x *Lost) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[7]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -535,7 +1032,7 @@ func (x *Lost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lost.ProtoReflect.Descriptor instead.
 func (*Lost) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{7}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Lost) GetRingFull() uint64 {
@@ -552,9 +1049,9 @@ func (x *Lost) GetSpoolFull() uint64 {
 	return 0
 }
 
-func (x *Lost) GetRateLimited() uint64 {
+func (x *Lost) GetLimitedExecs() uint64 {
 	if x != nil {
-		return x.RateLimited
+		return x.LimitedExecs
 	}
 	return 0
 }
@@ -562,6 +1059,34 @@ func (x *Lost) GetRateLimited() uint64 {
 func (x *Lost) GetUndecodable() uint64 {
 	if x != nil {
 		return x.Undecodable
+	}
+	return 0
+}
+
+func (x *Lost) GetLimitedEntries() uint64 {
+	if x != nil {
+		return x.LimitedEntries
+	}
+	return 0
+}
+
+func (x *Lost) GetLimitedOpens() uint64 {
+	if x != nil {
+		return x.LimitedOpens
+	}
+	return 0
+}
+
+func (x *Lost) GetLimitedExits() uint64 {
+	if x != nil {
+		return x.LimitedExits
+	}
+	return 0
+}
+
+func (x *Lost) GetSkippedRuns() uint64 {
+	if x != nil {
+		return x.SkippedRuns
 	}
 	return 0
 }
@@ -577,6 +1102,8 @@ type Event struct {
 	//
 	//	*Event_Exec
 	//	*Event_Open
+	//	*Event_Exit
+	//	*Event_Limit
 	What          isEvent_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -584,7 +1111,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[8]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -596,7 +1123,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[8]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -609,7 +1136,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{8}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Event) GetSequence() uint64 {
@@ -665,6 +1192,24 @@ func (x *Event) GetOpen() *FileOpen {
 	return nil
 }
 
+func (x *Event) GetExit() *ProcessExit {
+	if x != nil {
+		if x, ok := x.What.(*Event_Exit); ok {
+			return x.Exit
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetLimit() *LimitExceeded {
+	if x != nil {
+		if x, ok := x.What.(*Event_Limit); ok {
+			return x.Limit
+		}
+	}
+	return nil
+}
+
 type isEvent_What interface {
 	isEvent_What()
 }
@@ -677,9 +1222,21 @@ type Event_Open struct {
 	Open *FileOpen `protobuf:"bytes,6,opt,name=open,proto3,oneof"`
 }
 
+type Event_Exit struct {
+	Exit *ProcessExit `protobuf:"bytes,7,opt,name=exit,proto3,oneof"`
+}
+
+type Event_Limit struct {
+	Limit *LimitExceeded `protobuf:"bytes,8,opt,name=limit,proto3,oneof"`
+}
+
 func (*Event_Exec) isEvent_What() {}
 
 func (*Event_Open) isEvent_What() {}
+
+func (*Event_Exit) isEvent_What() {}
+
+func (*Event_Limit) isEvent_What() {}
 
 // Container as the cgroup path tells: the agent asks nobody for it.
 type Container struct {
@@ -692,7 +1249,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[9]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +1261,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[9]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +1274,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{9}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Container) GetId() string {
@@ -758,7 +1315,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[10]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +1327,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[10]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +1340,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{10}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Process) GetPid() uint32 {
@@ -905,7 +1462,7 @@ type Parent struct {
 
 func (x *Parent) Reset() {
 	*x = Parent{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[11]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -917,7 +1474,7 @@ func (x *Parent) String() string {
 func (*Parent) ProtoMessage() {}
 
 func (x *Parent) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[11]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -930,7 +1487,7 @@ func (x *Parent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parent.ProtoReflect.Descriptor instead.
 func (*Parent) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{11}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Parent) GetPid() uint32 {
@@ -983,13 +1540,14 @@ type EntryLeader struct {
 	MetaType      string                 `protobuf:"bytes,4,opt,name=meta_type,json=metaType,proto3" json:"meta_type,omitempty"` // ECS process.entry_leader.entry_meta.type
 	SameAsProcess bool                   `protobuf:"varint,5,opt,name=same_as_process,json=sameAsProcess,proto3" json:"same_as_process,omitempty"`
 	Interactive   bool                   `protobuf:"varint,6,opt,name=interactive,proto3" json:"interactive,omitempty"`
+	Began         Began                  `protobuf:"varint,7,opt,name=began,proto3,enum=portcullis.telemetry.v1.Began" json:"began,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EntryLeader) Reset() {
 	*x = EntryLeader{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[12]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1559,7 @@ func (x *EntryLeader) String() string {
 func (*EntryLeader) ProtoMessage() {}
 
 func (x *EntryLeader) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[12]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1572,7 @@ func (x *EntryLeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntryLeader.ProtoReflect.Descriptor instead.
 func (*EntryLeader) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{12}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EntryLeader) GetPid() uint32 {
@@ -1059,6 +1617,13 @@ func (x *EntryLeader) GetInteractive() bool {
 	return false
 }
 
+func (x *EntryLeader) GetBegan() Began {
+	if x != nil {
+		return x.Began
+	}
+	return Began_BEGAN_UNKNOWN
+}
+
 type ProcessExec struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1067,7 +1632,7 @@ type ProcessExec struct {
 
 func (x *ProcessExec) Reset() {
 	*x = ProcessExec{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[13]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1079,7 +1644,7 @@ func (x *ProcessExec) String() string {
 func (*ProcessExec) ProtoMessage() {}
 
 func (x *ProcessExec) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[13]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1092,7 +1657,116 @@ func (x *ProcessExec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessExec.ProtoReflect.Descriptor instead.
 func (*ProcessExec) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{13}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{18}
+}
+
+// ProcessExit is the end of a process that had executed a program.
+type ProcessExit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// code is what the process ended with, or 128 more than the signal that ended it, as shells have it.
+	Code uint32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	// signal that ended it, 0 for none.
+	Signal        uint32 `protobuf:"varint,2,opt,name=signal,proto3" json:"signal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProcessExit) Reset() {
+	*x = ProcessExit{}
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProcessExit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProcessExit) ProtoMessage() {}
+
+func (x *ProcessExit) ProtoReflect() protoreflect.Message {
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProcessExit.ProtoReflect.Descriptor instead.
+func (*ProcessExit) Descriptor() ([]byte, []int) {
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ProcessExit) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *ProcessExit) GetSignal() uint32 {
+	if x != nil {
+		return x.Signal
+	}
+	return 0
+}
+
+// LimitExceeded: a container did more than an agent reports of one container. The event's
+// process is the one that did it at that moment.
+type LimitExceeded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Budget        string                 `protobuf:"bytes,1,opt,name=budget,proto3" json:"budget,omitempty"`          // "entries", "opens", "execs" or "exits"
+	Suppressed    uint64                 `protobuf:"varint,2,opt,name=suppressed,proto3" json:"suppressed,omitempty"` // events that were not reported, since the last that said so
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitExceeded) Reset() {
+	*x = LimitExceeded{}
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitExceeded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitExceeded) ProtoMessage() {}
+
+func (x *LimitExceeded) ProtoReflect() protoreflect.Message {
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitExceeded.ProtoReflect.Descriptor instead.
+func (*LimitExceeded) Descriptor() ([]byte, []int) {
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *LimitExceeded) GetBudget() string {
+	if x != nil {
+		return x.Budget
+	}
+	return ""
+}
+
+func (x *LimitExceeded) GetSuppressed() uint64 {
+	if x != nil {
+		return x.Suppressed
+	}
+	return 0
 }
 
 type FileOpen struct {
@@ -1106,7 +1780,7 @@ type FileOpen struct {
 
 func (x *FileOpen) Reset() {
 	*x = FileOpen{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[14]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1792,7 @@ func (x *FileOpen) String() string {
 func (*FileOpen) ProtoMessage() {}
 
 func (x *FileOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[14]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1805,7 @@ func (x *FileOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileOpen.ProtoReflect.Descriptor instead.
 func (*FileOpen) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{14}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *FileOpen) GetPath() string {
@@ -1152,14 +1826,18 @@ var File_telemetry_v1_telemetry_proto protoreflect.FileDescriptor
 
 const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctelemetry/v1/telemetry.proto\x12\x17portcullis.telemetry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x01\n" +
+	"\x1ctelemetry/v1/telemetry.proto\x12\x17portcullis.telemetry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x02\n" +
 	"\fAgentMessage\x126\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1e.portcullis.telemetry.v1.HelloH\x00R\x05hello\x126\n" +
-	"\x05batch\x18\x02 \x01(\v2\x1e.portcullis.telemetry.v1.BatchH\x00R\x05batchB\t\n" +
-	"\amessage\"\x8a\x01\n" +
+	"\x05batch\x18\x02 \x01(\v2\x1e.portcullis.telemetry.v1.BatchH\x00R\x05batch\x12@\n" +
+	"\x06result\x18\x03 \x01(\v2&.portcullis.telemetry.v1.CommandResultH\x00R\x06result\x123\n" +
+	"\x04pong\x18\x04 \x01(\v2\x1d.portcullis.telemetry.v1.PongH\x00R\x04pongB\t\n" +
+	"\amessage\"\xfd\x01\n" +
 	"\rServerMessage\x12<\n" +
 	"\awelcome\x18\x01 \x01(\v2 .portcullis.telemetry.v1.WelcomeH\x00R\awelcome\x120\n" +
-	"\x03ack\x18\x02 \x01(\v2\x1c.portcullis.telemetry.v1.AckH\x00R\x03ackB\t\n" +
+	"\x03ack\x18\x02 \x01(\v2\x1c.portcullis.telemetry.v1.AckH\x00R\x03ack\x12<\n" +
+	"\acommand\x18\x03 \x01(\v2 .portcullis.telemetry.v1.CommandH\x00R\acommand\x123\n" +
+	"\x04ping\x18\x04 \x01(\v2\x1d.portcullis.telemetry.v1.PingH\x00R\x04pingB\t\n" +
 	"\amessage\"\x81\x02\n" +
 	"\x05Hello\x12#\n" +
 	"\ragent_version\x18\x01 \x01(\tR\fagentVersion\x12\x17\n" +
@@ -1168,35 +1846,62 @@ const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"\bcoverage\x18\x04 \x03(\v2#.portcullis.telemetry.v1.CapabilityR\bcoverage\x123\n" +
 	"\asent_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06sentAt\x12\x1d\n" +
 	"\n" +
-	"session_id\x18\x06 \x01(\tR\tsessionId\"T\n" +
+	"session_id\x18\x06 \x01(\tR\tsessionId\"r\n" +
 	"\n" +
 	"Capability\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bcomplete\x18\x02 \x01(\bR\bcomplete\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"F\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x1c\n" +
+	"\tavailable\x18\x04 \x01(\bR\tavailable\"i\n" +
+	"\aCommand\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12F\n" +
+	"\vend_session\x18\x02 \x01(\v2#.portcullis.telemetry.v1.EndSessionH\x00R\n" +
+	"endSessionB\x06\n" +
+	"\x04what\"\x8e\x01\n" +
+	"\n" +
+	"EndSession\x12\x1b\n" +
+	"\tentity_id\x18\x01 \x01(\tR\bentityId\x12@\n" +
+	"\tcontainer\x18\x02 \x01(\v2\".portcullis.telemetry.v1.ContainerR\tcontainer\x12!\n" +
+	"\fmain_process\x18\x03 \x01(\bR\vmainProcess\"\x89\x01\n" +
+	"\rCommandResult\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12:\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2 .portcullis.telemetry.v1.OutcomeR\aoutcome\x12\x14\n" +
+	"\x05ended\x18\x03 \x01(\rR\x05ended\x12\x16\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\"F\n" +
 	"\aWelcome\x12;\n" +
 	"\vserver_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"serverTime\"!\n" +
+	"serverTime\"\x1e\n" +
+	"\x04Ping\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\"J\n" +
+	"\x04Pong\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"!\n" +
 	"\x03Ack\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\xc3\x01\n" +
 	"\x05Batch\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x126\n" +
 	"\x06events\x18\x02 \x03(\v2\x1e.portcullis.telemetry.v1.EventR\x06events\x121\n" +
 	"\x04lost\x18\x03 \x01(\v2\x1d.portcullis.telemetry.v1.LostR\x04lost\x123\n" +
-	"\asent_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06sentAt\"\x87\x01\n" +
+	"\asent_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06sentAt\"\x9f\x02\n" +
 	"\x04Lost\x12\x1b\n" +
 	"\tring_full\x18\x01 \x01(\x04R\bringFull\x12\x1d\n" +
 	"\n" +
-	"spool_full\x18\x02 \x01(\x04R\tspoolFull\x12!\n" +
-	"\frate_limited\x18\x03 \x01(\x04R\vrateLimited\x12 \n" +
-	"\vundecodable\x18\x04 \x01(\x04R\vundecodable\"\xce\x02\n" +
+	"spool_full\x18\x02 \x01(\x04R\tspoolFull\x12#\n" +
+	"\rlimited_execs\x18\x03 \x01(\x04R\flimitedExecs\x12 \n" +
+	"\vundecodable\x18\x04 \x01(\x04R\vundecodable\x12'\n" +
+	"\x0flimited_entries\x18\x05 \x01(\x04R\x0elimitedEntries\x12#\n" +
+	"\rlimited_opens\x18\x06 \x01(\x04R\flimitedOpens\x12#\n" +
+	"\rlimited_exits\x18\a \x01(\x04R\flimitedExits\x12!\n" +
+	"\fskipped_runs\x18\b \x01(\x04R\vskippedRuns\"\xca\x03\n" +
 	"\x05Event\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12@\n" +
 	"\tcontainer\x18\x03 \x01(\v2\".portcullis.telemetry.v1.ContainerR\tcontainer\x12:\n" +
 	"\aprocess\x18\x04 \x01(\v2 .portcullis.telemetry.v1.ProcessR\aprocess\x12:\n" +
 	"\x04exec\x18\x05 \x01(\v2$.portcullis.telemetry.v1.ProcessExecH\x00R\x04exec\x127\n" +
-	"\x04open\x18\x06 \x01(\v2!.portcullis.telemetry.v1.FileOpenH\x00R\x04openB\x06\n" +
+	"\x04open\x18\x06 \x01(\v2!.portcullis.telemetry.v1.FileOpenH\x00R\x04open\x12:\n" +
+	"\x04exit\x18\a \x01(\v2$.portcullis.telemetry.v1.ProcessExitH\x00R\x04exit\x12>\n" +
+	"\x05limit\x18\b \x01(\v2&.portcullis.telemetry.v1.LimitExceededH\x00R\x05limitB\x06\n" +
 	"\x04what\"4\n" +
 	"\tContainer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
@@ -1228,18 +1933,39 @@ const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"executable\x18\x04 \x01(\tR\n" +
 	"executable\x12\x12\n" +
 	"\x04args\x18\x05 \x03(\tR\x04args\x12 \n" +
-	"\vinteractive\x18\x06 \x01(\bR\vinteractive\"\xd5\x01\n" +
+	"\vinteractive\x18\x06 \x01(\bR\vinteractive\"\x8b\x02\n" +
 	"\vEntryLeader\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x120\n" +
 	"\x05start\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12\x1b\n" +
 	"\tentity_id\x18\x03 \x01(\tR\bentityId\x12\x1b\n" +
 	"\tmeta_type\x18\x04 \x01(\tR\bmetaType\x12&\n" +
 	"\x0fsame_as_process\x18\x05 \x01(\bR\rsameAsProcess\x12 \n" +
-	"\vinteractive\x18\x06 \x01(\bR\vinteractive\"\r\n" +
-	"\vProcessExec\"C\n" +
+	"\vinteractive\x18\x06 \x01(\bR\vinteractive\x124\n" +
+	"\x05began\x18\a \x01(\x0e2\x1e.portcullis.telemetry.v1.BeganR\x05began\"\r\n" +
+	"\vProcessExec\"9\n" +
+	"\vProcessExit\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\rR\x04code\x12\x16\n" +
+	"\x06signal\x18\x02 \x01(\rR\x06signal\"G\n" +
+	"\rLimitExceeded\x12\x16\n" +
+	"\x06budget\x18\x01 \x01(\tR\x06budget\x12\x1e\n" +
+	"\n" +
+	"suppressed\x18\x02 \x01(\x04R\n" +
+	"suppressed\"C\n" +
 	"\bFileOpen\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12#\n" +
-	"\rresolved_path\x18\x02 \x01(\tR\fresolvedPath2h\n" +
+	"\rresolved_path\x18\x02 \x01(\tR\fresolvedPath*\x8d\x01\n" +
+	"\aOutcome\x12\x17\n" +
+	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fOUTCOME_DONE\x10\x01\x12\x15\n" +
+	"\x11OUTCOME_NOT_FOUND\x10\x02\x12\x13\n" +
+	"\x0fOUTCOME_REFUSED\x10\x03\x12\x12\n" +
+	"\x0eOUTCOME_FAILED\x10\x04\x12\x17\n" +
+	"\x13OUTCOME_UNSUPPORTED\x10\x05*^\n" +
+	"\x05Began\x12\x11\n" +
+	"\rBEGAN_UNKNOWN\x10\x00\x12\x13\n" +
+	"\x0fBEGAN_CONTAINER\x10\x01\x12\x11\n" +
+	"\rBEGAN_SESSION\x10\x02\x12\x1a\n" +
+	"\x16BEGAN_SESSION_OR_PROBE\x10\x032h\n" +
 	"\tCollector\x12[\n" +
 	"\x06Stream\x12%.portcullis.telemetry.v1.AgentMessage\x1a&.portcullis.telemetry.v1.ServerMessage(\x010\x01BCZAgithub.com/portcullis-dev/portcullis/api/telemetry/v1;telemetryv1b\x06proto3"
 
@@ -1255,52 +1981,73 @@ func file_telemetry_v1_telemetry_proto_rawDescGZIP() []byte {
 	return file_telemetry_v1_telemetry_proto_rawDescData
 }
 
-var file_telemetry_v1_telemetry_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_telemetry_v1_telemetry_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_telemetry_v1_telemetry_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_telemetry_v1_telemetry_proto_goTypes = []any{
-	(*AgentMessage)(nil),          // 0: portcullis.telemetry.v1.AgentMessage
-	(*ServerMessage)(nil),         // 1: portcullis.telemetry.v1.ServerMessage
-	(*Hello)(nil),                 // 2: portcullis.telemetry.v1.Hello
-	(*Capability)(nil),            // 3: portcullis.telemetry.v1.Capability
-	(*Welcome)(nil),               // 4: portcullis.telemetry.v1.Welcome
-	(*Ack)(nil),                   // 5: portcullis.telemetry.v1.Ack
-	(*Batch)(nil),                 // 6: portcullis.telemetry.v1.Batch
-	(*Lost)(nil),                  // 7: portcullis.telemetry.v1.Lost
-	(*Event)(nil),                 // 8: portcullis.telemetry.v1.Event
-	(*Container)(nil),             // 9: portcullis.telemetry.v1.Container
-	(*Process)(nil),               // 10: portcullis.telemetry.v1.Process
-	(*Parent)(nil),                // 11: portcullis.telemetry.v1.Parent
-	(*EntryLeader)(nil),           // 12: portcullis.telemetry.v1.EntryLeader
-	(*ProcessExec)(nil),           // 13: portcullis.telemetry.v1.ProcessExec
-	(*FileOpen)(nil),              // 14: portcullis.telemetry.v1.FileOpen
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(Outcome)(0),                  // 0: portcullis.telemetry.v1.Outcome
+	(Began)(0),                    // 1: portcullis.telemetry.v1.Began
+	(*AgentMessage)(nil),          // 2: portcullis.telemetry.v1.AgentMessage
+	(*ServerMessage)(nil),         // 3: portcullis.telemetry.v1.ServerMessage
+	(*Hello)(nil),                 // 4: portcullis.telemetry.v1.Hello
+	(*Capability)(nil),            // 5: portcullis.telemetry.v1.Capability
+	(*Command)(nil),               // 6: portcullis.telemetry.v1.Command
+	(*EndSession)(nil),            // 7: portcullis.telemetry.v1.EndSession
+	(*CommandResult)(nil),         // 8: portcullis.telemetry.v1.CommandResult
+	(*Welcome)(nil),               // 9: portcullis.telemetry.v1.Welcome
+	(*Ping)(nil),                  // 10: portcullis.telemetry.v1.Ping
+	(*Pong)(nil),                  // 11: portcullis.telemetry.v1.Pong
+	(*Ack)(nil),                   // 12: portcullis.telemetry.v1.Ack
+	(*Batch)(nil),                 // 13: portcullis.telemetry.v1.Batch
+	(*Lost)(nil),                  // 14: portcullis.telemetry.v1.Lost
+	(*Event)(nil),                 // 15: portcullis.telemetry.v1.Event
+	(*Container)(nil),             // 16: portcullis.telemetry.v1.Container
+	(*Process)(nil),               // 17: portcullis.telemetry.v1.Process
+	(*Parent)(nil),                // 18: portcullis.telemetry.v1.Parent
+	(*EntryLeader)(nil),           // 19: portcullis.telemetry.v1.EntryLeader
+	(*ProcessExec)(nil),           // 20: portcullis.telemetry.v1.ProcessExec
+	(*ProcessExit)(nil),           // 21: portcullis.telemetry.v1.ProcessExit
+	(*LimitExceeded)(nil),         // 22: portcullis.telemetry.v1.LimitExceeded
+	(*FileOpen)(nil),              // 23: portcullis.telemetry.v1.FileOpen
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
 }
 var file_telemetry_v1_telemetry_proto_depIdxs = []int32{
-	2,  // 0: portcullis.telemetry.v1.AgentMessage.hello:type_name -> portcullis.telemetry.v1.Hello
-	6,  // 1: portcullis.telemetry.v1.AgentMessage.batch:type_name -> portcullis.telemetry.v1.Batch
-	4,  // 2: portcullis.telemetry.v1.ServerMessage.welcome:type_name -> portcullis.telemetry.v1.Welcome
-	5,  // 3: portcullis.telemetry.v1.ServerMessage.ack:type_name -> portcullis.telemetry.v1.Ack
-	3,  // 4: portcullis.telemetry.v1.Hello.coverage:type_name -> portcullis.telemetry.v1.Capability
-	15, // 5: portcullis.telemetry.v1.Hello.sent_at:type_name -> google.protobuf.Timestamp
-	15, // 6: portcullis.telemetry.v1.Welcome.server_time:type_name -> google.protobuf.Timestamp
-	8,  // 7: portcullis.telemetry.v1.Batch.events:type_name -> portcullis.telemetry.v1.Event
-	7,  // 8: portcullis.telemetry.v1.Batch.lost:type_name -> portcullis.telemetry.v1.Lost
-	15, // 9: portcullis.telemetry.v1.Batch.sent_at:type_name -> google.protobuf.Timestamp
-	15, // 10: portcullis.telemetry.v1.Event.time:type_name -> google.protobuf.Timestamp
-	9,  // 11: portcullis.telemetry.v1.Event.container:type_name -> portcullis.telemetry.v1.Container
-	10, // 12: portcullis.telemetry.v1.Event.process:type_name -> portcullis.telemetry.v1.Process
-	13, // 13: portcullis.telemetry.v1.Event.exec:type_name -> portcullis.telemetry.v1.ProcessExec
-	14, // 14: portcullis.telemetry.v1.Event.open:type_name -> portcullis.telemetry.v1.FileOpen
-	15, // 15: portcullis.telemetry.v1.Process.start:type_name -> google.protobuf.Timestamp
-	11, // 16: portcullis.telemetry.v1.Process.parent:type_name -> portcullis.telemetry.v1.Parent
-	12, // 17: portcullis.telemetry.v1.Process.entry_leader:type_name -> portcullis.telemetry.v1.EntryLeader
-	15, // 18: portcullis.telemetry.v1.EntryLeader.start:type_name -> google.protobuf.Timestamp
-	0,  // 19: portcullis.telemetry.v1.Collector.Stream:input_type -> portcullis.telemetry.v1.AgentMessage
-	1,  // 20: portcullis.telemetry.v1.Collector.Stream:output_type -> portcullis.telemetry.v1.ServerMessage
-	20, // [20:21] is the sub-list for method output_type
-	19, // [19:20] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	4,  // 0: portcullis.telemetry.v1.AgentMessage.hello:type_name -> portcullis.telemetry.v1.Hello
+	13, // 1: portcullis.telemetry.v1.AgentMessage.batch:type_name -> portcullis.telemetry.v1.Batch
+	8,  // 2: portcullis.telemetry.v1.AgentMessage.result:type_name -> portcullis.telemetry.v1.CommandResult
+	11, // 3: portcullis.telemetry.v1.AgentMessage.pong:type_name -> portcullis.telemetry.v1.Pong
+	9,  // 4: portcullis.telemetry.v1.ServerMessage.welcome:type_name -> portcullis.telemetry.v1.Welcome
+	12, // 5: portcullis.telemetry.v1.ServerMessage.ack:type_name -> portcullis.telemetry.v1.Ack
+	6,  // 6: portcullis.telemetry.v1.ServerMessage.command:type_name -> portcullis.telemetry.v1.Command
+	10, // 7: portcullis.telemetry.v1.ServerMessage.ping:type_name -> portcullis.telemetry.v1.Ping
+	5,  // 8: portcullis.telemetry.v1.Hello.coverage:type_name -> portcullis.telemetry.v1.Capability
+	24, // 9: portcullis.telemetry.v1.Hello.sent_at:type_name -> google.protobuf.Timestamp
+	7,  // 10: portcullis.telemetry.v1.Command.end_session:type_name -> portcullis.telemetry.v1.EndSession
+	16, // 11: portcullis.telemetry.v1.EndSession.container:type_name -> portcullis.telemetry.v1.Container
+	0,  // 12: portcullis.telemetry.v1.CommandResult.outcome:type_name -> portcullis.telemetry.v1.Outcome
+	24, // 13: portcullis.telemetry.v1.Welcome.server_time:type_name -> google.protobuf.Timestamp
+	24, // 14: portcullis.telemetry.v1.Pong.at:type_name -> google.protobuf.Timestamp
+	15, // 15: portcullis.telemetry.v1.Batch.events:type_name -> portcullis.telemetry.v1.Event
+	14, // 16: portcullis.telemetry.v1.Batch.lost:type_name -> portcullis.telemetry.v1.Lost
+	24, // 17: portcullis.telemetry.v1.Batch.sent_at:type_name -> google.protobuf.Timestamp
+	24, // 18: portcullis.telemetry.v1.Event.time:type_name -> google.protobuf.Timestamp
+	16, // 19: portcullis.telemetry.v1.Event.container:type_name -> portcullis.telemetry.v1.Container
+	17, // 20: portcullis.telemetry.v1.Event.process:type_name -> portcullis.telemetry.v1.Process
+	20, // 21: portcullis.telemetry.v1.Event.exec:type_name -> portcullis.telemetry.v1.ProcessExec
+	23, // 22: portcullis.telemetry.v1.Event.open:type_name -> portcullis.telemetry.v1.FileOpen
+	21, // 23: portcullis.telemetry.v1.Event.exit:type_name -> portcullis.telemetry.v1.ProcessExit
+	22, // 24: portcullis.telemetry.v1.Event.limit:type_name -> portcullis.telemetry.v1.LimitExceeded
+	24, // 25: portcullis.telemetry.v1.Process.start:type_name -> google.protobuf.Timestamp
+	18, // 26: portcullis.telemetry.v1.Process.parent:type_name -> portcullis.telemetry.v1.Parent
+	19, // 27: portcullis.telemetry.v1.Process.entry_leader:type_name -> portcullis.telemetry.v1.EntryLeader
+	24, // 28: portcullis.telemetry.v1.EntryLeader.start:type_name -> google.protobuf.Timestamp
+	1,  // 29: portcullis.telemetry.v1.EntryLeader.began:type_name -> portcullis.telemetry.v1.Began
+	2,  // 30: portcullis.telemetry.v1.Collector.Stream:input_type -> portcullis.telemetry.v1.AgentMessage
+	3,  // 31: portcullis.telemetry.v1.Collector.Stream:output_type -> portcullis.telemetry.v1.ServerMessage
+	31, // [31:32] is the sub-list for method output_type
+	30, // [30:31] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_telemetry_v1_telemetry_proto_init() }
@@ -1311,27 +2058,37 @@ func file_telemetry_v1_telemetry_proto_init() {
 	file_telemetry_v1_telemetry_proto_msgTypes[0].OneofWrappers = []any{
 		(*AgentMessage_Hello)(nil),
 		(*AgentMessage_Batch)(nil),
+		(*AgentMessage_Result)(nil),
+		(*AgentMessage_Pong)(nil),
 	}
 	file_telemetry_v1_telemetry_proto_msgTypes[1].OneofWrappers = []any{
 		(*ServerMessage_Welcome)(nil),
 		(*ServerMessage_Ack)(nil),
+		(*ServerMessage_Command)(nil),
+		(*ServerMessage_Ping)(nil),
 	}
-	file_telemetry_v1_telemetry_proto_msgTypes[8].OneofWrappers = []any{
+	file_telemetry_v1_telemetry_proto_msgTypes[4].OneofWrappers = []any{
+		(*Command_EndSession)(nil),
+	}
+	file_telemetry_v1_telemetry_proto_msgTypes[13].OneofWrappers = []any{
 		(*Event_Exec)(nil),
 		(*Event_Open)(nil),
+		(*Event_Exit)(nil),
+		(*Event_Limit)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_telemetry_v1_telemetry_proto_rawDesc), len(file_telemetry_v1_telemetry_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   15,
+			NumEnums:      2,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_telemetry_v1_telemetry_proto_goTypes,
 		DependencyIndexes: file_telemetry_v1_telemetry_proto_depIdxs,
+		EnumInfos:         file_telemetry_v1_telemetry_proto_enumTypes,
 		MessageInfos:      file_telemetry_v1_telemetry_proto_msgTypes,
 	}.Build()
 	File_telemetry_v1_telemetry_proto = out.File

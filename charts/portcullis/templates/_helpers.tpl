@@ -29,12 +29,13 @@ app.kubernetes.io/component: {{ . }}
 config, and what the chart decides itself because other objects agree with it. */}}
 {{- define "portcullis.config" -}}
 {{- $config := deepCopy .Values.config -}}
-{{- $directories := list -}}
-{{- if .Values.ruleFiles -}}
-{{- $directories = append $directories "/etc/portcullis/rules.d/values" -}}
-{{- end -}}
+{{- $directories := list "/etc/portcullis/rules.d/values" -}}
 {{- range .Values.ruleConfigMaps -}}
 {{- $directories = append $directories (printf "/etc/portcullis/rules.d/configmap-%s" .) -}}
+{{- end -}}
+{{- $elastic := list -}}
+{{- range .Values.elasticRuleConfigMaps -}}
+{{- $elastic = append $elastic (printf "/etc/portcullis/elastic.d/configmap-%s" .) -}}
 {{- end -}}
 {{- $http := dict "url" .Values.config.notify.http.url -}}
 {{- if .Values.notifyHTTP.bearerTokenSecret.name -}}
@@ -47,6 +48,7 @@ config, and what the chart decides itself because other objects agree with it. *
   "namespace" .Release.Namespace
   "dataDirectory" "/var/lib/portcullis"
   "ruleDirectories" $directories
+  "elasticRuleDirectories" $elastic
   "audit" (dict "listen" ":9443" "canaryConfigMap" "portcullis-canary")
   "collector" (dict "listen" ":8444" "serviceAccount" "portcullis-agent")
   "webhook" (dict "listen" ":8443" "configurationName" "portcullis")

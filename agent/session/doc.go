@@ -1,0 +1,28 @@
+// Package session ends exec sessions: the tree of processes under one entry
+// leader, and nothing else.
+//
+// # What makes it exact
+//
+// A process is named by PID and start time, and belongs to the entry leader
+// under which it was born: package bpf keeps a table of that, in the kernel, as
+// processes fork. So a daemon that a session left behind (its parent gone, its
+// process group and terminal its own) ends with the session, and a neighbour that
+// has got the PID of one that ended does not.
+//
+// Each process is ended through a pidfd. It is looked up in the table before and
+// after the pidfd is opened: the same entry both times means that the process
+// lived through the opening, so it is what the pidfd refers to. /proc must give
+// it the same start time, and its container be the one that was asked for.
+//
+// # What makes it complete
+//
+// A tree can fork faster than it is walked. So it is doomed first: the kernel ends
+// whichever of its processes forks, executes or opens something that is watched,
+// and what it forked last is found by the next walk. The tree is gone when two whole walks
+// find nothing.
+//
+// # What it needs
+//
+// The host's PID namespace and CAP_KILL. Without them commands are answered with
+// "unsupported", and everything else works.
+package session

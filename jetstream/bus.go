@@ -1,0 +1,251 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+
+	"github.com/portcullis-dev/portcullis/bus"
+)
+
+// partitions is how many parts the candidates are divided into by their keys,
+// so that as many consumers could share them. Each is a subject of the stream.
+const partitions = 8
+
+// The bus' stream and its subjects.
+const (
+	candidateStream  = "candidates"
+	candidateSubject = "candidates."
+)
+
+// softMessage is the size from which on a message is divided if it can be, maxData that
+// beyond which it cannot be stored: the subject and its like need room too.
+const (
+	softMessage = 1 << 20
+	maxData     = maxMessage - 1024
+)
+
+// Bus is a bus.Bus whose candidates outlive the process.
+type Bus struct {
+	store   *Store
+	options BusOptions
+	recent  *recent
+
+	// stored and handled are the last sequences that were, the latter completely.
+	stored, handled atomic.Uint64
+
+	// consumer is held by the one Consume that runs; position belongs to it.
+	consumer sync.Mutex
+	position position
+	replayed chan struct{}
+}
+
+var _ bus.Bus = (*Bus)(nil)
+
+// Bus opens the store's bus. There is one.
+func (s *Store) Bus(ctx context.Context, o BusOptions) (*Bus, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("bus options: %w", err)
+	}
+	b := &Bus{store: s, options: o, recent: newRecent(), replayed: make(chan struct{})}
+	err := s.adopt(ctx, &tended{
+		stream: candidateStream, create: b.create, handled: b.handled.Load, age: age{keep: o.Retention},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the bus: %w", err)
+	}
+	return b, nil
+}
+
+// create makes the stream, or gives the one that is there its present options.
+func (b *Bus) create(ctx context.Context, e *engine) error {
+	config := natsjs.StreamConfig{
+		Name:       candidateStream,
+		Subjects:   []string{candidateSubject + "*"},
+		Storage:    natsjs.FileStorage,
+		Discard:    natsjs.DiscardNew,
+		MaxBytes:   b.options.MaxBytes,
+		MaxMsgSize: maxMessage,
+		DenyDelete: true,
+		// None of its messages has an ID that it could know a duplicate by, and the least
+		// that can be said spares a start looking for them.
+		Duplicates: 100 * time.Millisecond,
+	}
+	present, err := e.js.Stream(ctx, candidateStream)
+	if err == nil {
+		// A smaller bound would push out what is there.
+		if held := present.CachedInfo(); held.State.Bytes > uint64(config.MaxBytes) {
+			config.MaxBytes = held.Config.MaxBytes
+			b.store.options.Logger.Warn("the bus holds more than its new bound, which applies from the first start at which it fits",
+				"holds", held.State.Bytes, "bound", b.options.MaxBytes, "applies", config.MaxBytes)
+		}
+	}
+	stream, err := e.js.CreateOrUpdateStream(ctx, config)
+	if err != nil {
+		return b.store.created(ctx, candidateStream, err)
+	}
+	b.stored.Store(stream.CachedInfo().State.LastSeq)
+	return nil
+}
+
+// Publish implements bus.Bus. It does not wait for room: a full store is ErrFull at once,
+// one that cannot be written is ErrUnavailable. What is published again soon
+// after it was stored is not stored again.
+func (b *Bus) Publish(ctx context.Context, candidates ...bus.Candidate) error {
+	start := time.Now()
+	if err := b.publish(ctx, candidates); err != nil {
+		b.store.metrics.refused.Add(float64(len(candidates)))
+		return fmt.Errorf("publish %d candidates: %w", len(candidates), err)
+	}
+	b.store.metrics.published.Add(float64(len(candidates)))
+	b.store.metrics.publishing.Observe(time.Since(start).Seconds())
+	return nil
+}
+
+func (b *Bus) publish(ctx context.Context, candidates []bus.Candidate) error {
+	e, err := b.store.current()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := e.within(ctx, b.store.options.Timeout)
+	defer cancel()
+	var batches []*batch
+	for number, part := range divide(candidates) {
+		if len(part) > 0 {
+			batches = b.pack(batches, number, part)
+		}
+	}
+	for _, x := range batches {
+		if err = x.send(e); err != nil {
+			return explain(ctx, err)
+		}
+	}
+	for _, x := range batches {
+		if err = b.confirm(ctx, x); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// divide sorts candidates by partition, in their order.
+func divide(candidates []bus.Candidate) [partitions][]bus.Candidate {
+	var parts [partitions][]bus.Candidate
+	for _, c := range candidates {
+		p := partition(c.Key)
+		parts[p] = append(parts[p], c)
+	}
+	return parts
+}
+
+// partition is that of a key. Candidates that could meet have the same key, whatever
+// rule they are of; and those of one event by several rules share a message.
+func partition(key string) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(key))
+	return h.Sum32() % partitions
+}
+
+// batch is a message on its way.
+type batch struct {
+	subject string
+	data    []byte
+	hash    uint64
+	future  natsjs.PubAckFuture
+}
+
+// pack encodes candidates of one partition as one message, or more if it gets large. What is stored
+// already is left out.
+func (b *Bus) pack(batches []*batch, partition int, candidates []bus.Candidate) []*batch {
+	hash := b.recent.hash(candidates)
+	if b.recent.has(hash) {
+		b.store.metrics.repeated.Add(float64(len(candidates)))
+		return batches
+	}
+	data, err := b.store.codec.marshal(candidates)
+	if half := len(candidates) / 2; half > 0 && (err != nil || len(data) > softMessage) {
+		batches = b.pack(batches, partition, candidates[:half])
+		return b.pack(batches, partition, candidates[half:])
+	}
+	if errors.Is(err, errTooLarge) || len(data) > maxData {
+		data, err = b.trim(candidates)
+	}
+	if err == nil && len(data) > maxData {
+		err = errTooLarge
+	}
+	if err != nil {
+		b.giveUp(candidates, err)
+		return batches
+	}
+	subject := candidateSubject + strconv.Itoa(partition)
+	return append(batches, &batch{subject: subject, data: data, hash: hash})
+}
+
+// giveUp drops what can never be stored: to refuse it would have it sent again for ever.
+func (b *Bus) giveUp(candidates []bus.Candidate, reason error) {
+	b.store.metrics.unstorable.Add(float64(len(candidates)))
+	for _, c := range candidates {
+		b.store.options.Logger.Error("candidate cannot be stored, it is dropped",
+			"rule", c.Rule, "event", c.Event.ID, "source", c.Event.Source, "error", reason)
+	}
+}
+
+// trim encodes candidates without the objects of their requests: those can be large, and
+// have been looked at by the rules already.
+func (b *Bus) trim(candidates []bus.Candidate) ([]byte, error) {
+	trimmed := make([]bus.Candidate, len(candidates))
+	for i, c := range candidates {
+		if c.Event.Audit != nil {
+			e, a := *c.Event, *c.Event.Audit
+			a.RequestObject, a.ResponseObject = nil, nil
+			e.Audit = &a
+			c.Event = &e
+		}
+		trimmed[i] = c
+	}
+	b.store.metrics.trimmed.Add(float64(len(trimmed)))
+	return b.store.codec.marshal(trimmed)
+}
+
+func (x *batch) send(e *engine) (err error) {
+	// No retries: they would come behind what is sent after this.
+	x.future, err = e.js.PublishMsgAsync(&nats.Msg{Subject: x.subject, Data: x.data}, natsjs.WithRetryAttempts(0))
+	return err
+}
+
+// confirm waits until a message is stored.
+func (b *Bus) confirm(ctx context.Context, x *batch) error {
+	select {
+	case ack := <-x.future.Ok():
+		raise(&b.stored, ack.Sequence)
+		b.recent.add(x.hash)
+		return nil
+	case err := <-x.future.Err():
+		return explain(ctx, err)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// raise sets a number that only grows.
+func raise(to *atomic.Uint64, value uint64) {
+	for {
+		now := to.Load()
+		if value <= now || to.CompareAndSwap(now, value) {
+			return
+		}
+	}
+}
+
+// Replayed is closed once Consume has delivered everything that was stored before it began, and
+// its handler has returned for it.
+func (b *Bus) Replayed() <-chan struct{} { return b.replayed }

@@ -1,0 +1,166 @@
+package jetstream
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// format is the version of the store's layout and encoding that this package
+// writes, and the newest that it reads.
+const format = 1
+
+// The names in a Store's directory. The server inside makes "jetstream" itself.
+const (
+	lockName    = "lock"
+	formatName  = "format.json"
+	streamsPath = "jetstream/$G/streams"
+	netName     = "net"
+)
+
+// directory is a Store's directory, locked for as long as it is open.
+type directory struct {
+	path string
+	lock *os.File
+}
+
+// openDirectory makes the directory if need be, sees to it that it is private,
+// locks it, and checks that this version can read it.
+func openDirectory(path string) (*directory, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory: %w", err)
+	}
+	if err := private(path); err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("the directory cannot be written, make it this user's (%d): %w", os.Getuid(), err)
+	}
+	d := &directory{path: path, lock: lock}
+	if err = d.claim(); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return d, nil
+}
+
+// private takes the directory from everybody else. What is in it was read from
+// audit events and command lines.
+func private(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is no directory", path)
+	case info.Mode().Perm()&0o077 == 0:
+		return nil
+	}
+	if err = os.Chmod(path, 0o700); err != nil { //nolint:gosec // a directory needs x
+		return fmt.Errorf("others can look into the directory, and that cannot be changed; name one below it instead: %w", err)
+	}
+	return nil
+}
+
+func (d *directory) claim() error {
+	// The kernel lets go of it when the process ends, however it ends.
+	err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) //nolint:gosec // a descriptor fits
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return ErrLocked
+	}
+	if err != nil {
+		return fmt.Errorf("lock the directory: %w", err)
+	}
+	return d.checkFormat()
+}
+
+type formatFile struct {
+	Format int `json:"format"`
+}
+
+func (d *directory) checkFormat() error {
+	name := filepath.Join(d.path, formatName)
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return d.writeFormat(name)
+	}
+	if err != nil {
+		return fmt.Errorf("read the store's format: %w", err)
+	}
+	var f formatFile
+	if err = json.Unmarshal(text, &f); err != nil || f.Format < 1 {
+		return fmt.Errorf("%s is damaged: if the store was written by format %d, delete the file, else move the directory away", name, format)
+	}
+	if f.Format > format {
+		return fmt.Errorf("%w (format %d, this one reads up to %d): start that version again, or move %s away and lose what is in it",
+			ErrNewer, f.Format, format, d.path)
+	}
+	return nil
+}
+
+// writeFormat writes the format's file whole or not at all.
+func (d *directory) writeFormat(name string) error {
+	text, err := json.Marshal(formatFile{Format: format})
+	if err != nil {
+		return err
+	}
+	if err = os.WriteFile(name+".new", append(text, '\n'), 0o600); err == nil {
+		err = os.Rename(name+".new", name)
+	}
+	if err != nil {
+		return fmt.Errorf("write the store's format: %w", err)
+	}
+	return nil
+}
+
+func (d *directory) close() error { return d.lock.Close() }
+
+// distrust removes what the server inside has noted about its blocks of messages when it was stopped, so
+// that it reads and verifies all of them when it starts. It would do so after a crash anyway; after a clean
+// stop it would find damage only while it delivers, and get stuck in it.
+func (d *directory) distrust() error {
+	notes, err := filepath.Glob(filepath.Join(d.stream("*"), "msgs", "index.db"))
+	if err != nil {
+		return err
+	}
+	for _, name := range notes {
+		if err = os.Remove(name); err != nil {
+			return fmt.Errorf("have the store verified: %w", err)
+		}
+	}
+	return nil
+}
+
+// stream is the directory of one stream of the server inside.
+func (d *directory) stream(name string) string {
+	return filepath.Join(d.path, filepath.FromSlash(streamsPath), name)
+}
+
+// has reports whether there is something of a stream on the disk.
+func (d *directory) has(name string) bool {
+	_, err := os.Lstat(d.stream(name))
+	_, caught := os.Lstat(d.caught(name))
+	return err == nil || caught == nil
+}
+
+// probeSize is how much must fit on the disk before a failed store is tried again.
+const probeSize = 1 << 20
+
+// probe tries whether the directory can be written.
+func (d *directory) probe() error {
+	name := filepath.Join(d.path, "probe")
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, probeSize))
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close(), os.Remove(name))
+}

@@ -1,0 +1,231 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/portcullis-dev/portcullis/bus"
+	"github.com/portcullis-dev/portcullis/event"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childDirectory) != "" {
+		os.Exit(child())
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func options(dir string) Options {
+	return Options{
+		Directory: dir, MaxBytes: 1 << 30, Timeout: time.Minute, Clock: time.Now, Logger: quiet(), Registerer: prometheus.NewRegistry(),
+	}
+}
+
+// open opens a store until the test ends.
+func open(tb testing.TB, o Options) *Store {
+	tb.Helper()
+	s, err := Open(tb.Context(), o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { shut(tb, s) })
+	return s
+}
+
+// shut closes a store, if that has not been done.
+func shut(tb testing.TB, s *Store) {
+	tb.Helper()
+	if _, err := s.current(); errors.Is(err, ErrClosed) {
+		return
+	}
+	if err := s.Close(); err != nil {
+		tb.Error(err)
+	}
+}
+
+func openBus(tb testing.TB, s *Store) *Bus {
+	tb.Helper()
+	b, err := s.Bus(tb.Context(), BusOptions{Retention: time.Hour, MaxBytes: 256 << 20})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b
+}
+
+func openBucket(tb testing.TB, s *Store) *Bucket {
+	tb.Helper()
+	b, err := s.Bucket(tb.Context(), BucketOptions{Name: "records", TTL: time.Hour, MaxBytes: 64 << 20})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b
+}
+
+// candidate is number n of a key.
+func candidate(key string, n int) bus.Candidate {
+	return bus.Candidate{Rule: "r", Key: key, Stage: n, Event: &event.Event{ID: fmt.Sprintf("%s/%d", key, n)}}
+}
+
+// candidates are n of a key, each of an event of its own.
+func candidates(key string, n int) []bus.Candidate {
+	all := make([]bus.Candidate, n)
+	for i := range all {
+		all[i] = candidate(key, i)
+	}
+	return all
+}
+
+func publish(tb testing.TB, b bus.Bus, candidates ...bus.Candidate) {
+	tb.Helper()
+	if err := b.Publish(tb.Context(), candidates...); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// consume returns the next candidates of a bus, as key/stage, until there are n.
+func consume(tb testing.TB, b bus.Bus, n int) []string {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), 2*time.Minute)
+	defer cancel()
+	var got []string
+	err := b.Consume(ctx, func(_ context.Context, c bus.Candidate) error {
+		if got = append(got, fmt.Sprintf("%s/%d", c.Key, c.Stage)); len(got) == n {
+			cancel()
+		}
+		return nil
+	})
+	if err != nil {
+		tb.Fatalf("%d of %d: %v", len(got), n, err)
+	}
+	return got
+}
+
+// names are those of candidates, as consume returns them.
+func names(candidates []bus.Candidate) []string {
+	all := make([]string, len(candidates))
+	for i, c := range candidates {
+		all[i] = fmt.Sprintf("%s/%d", c.Key, c.Stage)
+	}
+	return all
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	t.Parallel()
+	good := options(t.TempDir())
+	for want, spoil := range map[string]func(*Options){
+		"Directory":  func(o *Options) { o.Directory = "" },
+		"MaxBytes":   func(o *Options) { o.MaxBytes = 1 },
+		"Timeout":    func(o *Options) { o.Timeout = -1 },
+		"Clock":      func(o *Options) { o.Clock = nil },
+		"Logger":     func(o *Options) { o.Logger = nil },
+		"Registerer": func(o *Options) { o.Registerer = nil },
+	} {
+		o := good
+		spoil(&o)
+		if _, err := Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error is %v", want, err)
+		}
+	}
+	s := open(t, good)
+	for want, o := range map[string]BusOptions{
+		"Retention": {}, "MaxBytes": {Retention: 1, MaxBytes: 1}, "Drain": {Retention: 1, Drain: -1},
+	} {
+		if _, err := s.Bus(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error is %v", want, err)
+		}
+	}
+	for want, o := range map[string]BucketOptions{
+		"Name \"\"": {TTL: 1, MaxBytes: 1 << 30}, "Name \"a.b\"": {Name: "a.b", TTL: 1, MaxBytes: 1 << 30},
+		"TTL": {Name: "a", MaxBytes: 1 << 30}, "MaxBytes": {Name: "a", TTL: 1},
+	} {
+		if _, err := s.Bucket(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error is %v", want, err)
+		}
+	}
+}
+
+func TestSecondProcessIsKeptOut(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	open(t, options(dir))
+	if _, err := Open(t.Context(), options(dir)); !errors.Is(err, ErrLocked) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestDirectoryIsPrivate(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "made")
+	shut(t, open(t, options(dir)))
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	open(t, options(dir))
+	info, err := os.Stat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mode := info.Mode().Perm(); mode != 0o700 {
+		t.Errorf("mode is %o", mode)
+	}
+}
+
+func TestStoreOfANewerVersionIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, formatName), []byte(`{"format":2}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), options(dir)); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestDamagedFormatSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, formatName), []byte(`{"form`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), options(dir)); err == nil || !strings.Contains(err.Error(), "delete the file") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestBoundsThatDoNotFitAreExplained(t *testing.T) {
+	t.Parallel()
+	s := open(t, options(t.TempDir()))
+	_, err := s.Bus(t.Context(), BusOptions{Retention: time.Hour, MaxBytes: 2 << 30})
+	if err == nil || !strings.Contains(err.Error(), "raise Options.MaxBytes") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestClosedStoreSaysSo(t *testing.T) {
+	t.Parallel()
+	s := open(t, options(t.TempDir()))
+	b, records := openBus(t, s), openBucket(t, s)
+	shut(t, s)
+	nothing := func(context.Context, bus.Candidate) error { return nil }
+	for what, err := range map[string]error{
+		"publish": b.Publish(t.Context(), candidate("k", 0)),
+		"consume": b.Consume(t.Context(), nothing),
+		"put":     records.Put(t.Context(), "k", nil),
+	} {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("%s: error is %v", what, err)
+		}
+	}
+}

@@ -1,0 +1,222 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	natsjs "github.com/nats-io/nats.go/jetstream"
+)
+
+// tended is a stream that the Store looks after: it sees to it that it exists in
+// every engine, and lets go of what is old enough.
+type tended struct {
+	stream string
+	// create makes the stream in an engine, or finds it there.
+	create func(ctx context.Context, e *engine) error
+	// handled is the last sequence that may go, nil if that is for age alone to say.
+	handled func() uint64
+	age     age
+}
+
+// adopt makes a stream and looks after it from now on.
+func (s *Store) adopt(ctx context.Context, t *tended) error {
+	e, err := s.current()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := e.within(ctx, s.options.Timeout)
+	defer cancel()
+	if s.ours(t.stream) {
+		return errors.New("it is open already")
+	}
+	if err = s.attach(ctx, e, t); err != nil {
+		return err
+	}
+	if err = t.age.start(ctx, e, t.stream, s.options.Clock()); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tended = append(s.tended, t)
+	return nil
+}
+
+// attach creates the stream in an engine, or finds it there.
+func (s *Store) attach(ctx context.Context, e *engine, t *tended) error {
+	_, err := e.js.Stream(ctx, t.stream)
+	var refused *natsjs.APIError
+	switch {
+	case err == nil:
+		err = t.create(ctx, e)
+	case errors.Is(err, natsjs.ErrStreamNotFound):
+		err = s.begin(ctx, e, t)
+	case errors.As(err, &refused) && strings.Contains(refused.Description, "unsupported"):
+		err = fmt.Errorf("%w: %s; start that version again, or move %s away and lose what is in it",
+			ErrNewer, refused.Description, s.directory.path)
+	default:
+		err = explain(ctx, err)
+	}
+	if err != nil {
+		return err
+	}
+	if err = s.directory.release(t.stream); err != nil {
+		return err
+	}
+	return s.examine(ctx, e, t)
+}
+
+// maxHoles is how many holes in a stream are listed to learn what it has lost: the server tells both or neither.
+const maxHoles = 100_000
+
+// examine counts what of a stream could not be read when it was loaded.
+func (s *Store) examine(ctx context.Context, e *engine, t *tended) error {
+	stream, err := e.js.Stream(ctx, t.stream)
+	if err != nil {
+		return explain(ctx, err)
+	}
+	info := stream.CachedInfo()
+	if info.State.NumDeleted > maxHoles {
+		return nil
+	}
+	if info, err = stream.Info(ctx, natsjs.WithDeletedDetails(true)); err != nil {
+		return explain(ctx, err)
+	}
+	if lost := info.State.Lost; lost != nil && lost.Bytes > 0 {
+		s.metrics.damaged.WithLabelValues(t.stream).Add(float64(lost.Bytes))
+		s.options.Logger.Warn("parts of a stream cannot be read: damaged, or cut off when the process ended",
+			"stream", t.stream, "bytes", lost.Bytes)
+	}
+	return nil
+}
+
+// begin creates a stream that the engine does not have. If it is on the disk nevertheless, the engine could not
+// load it, and it is mended: what describes it can be written anew. Nothing of it is lost if that does not help.
+func (s *Store) begin(ctx context.Context, e *engine, t *tended) error {
+	if !s.directory.has(t.stream) {
+		return t.create(ctx, e)
+	}
+	err := s.directory.takeBack(t.stream)
+	for _, name := range []string{"meta.inf", "meta.sum"} {
+		if gone := os.Remove(filepath.Join(s.directory.stream(t.stream), name)); !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
+	}
+	if err == nil {
+		err = t.create(ctx, e)
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s cannot be loaded, it is left as it is; if this lasts, move %s away and lose what is in it: %w",
+			t.stream, s.directory.stream(t.stream), errors.Join(err, s.directory.takeBack(t.stream)))
+	}
+	s.metrics.mended.WithLabelValues(t.stream).Inc()
+	s.options.Logger.Warn("stream's description was damaged and has been written anew", "stream", t.stream)
+	return nil
+}
+
+// keepHouse looks after the engine and the streams until the context ends.
+func (s *Store) keepHouse(ctx context.Context) {
+	ticker := time.NewTicker(s.options.tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		e, err := s.current()
+		if err != nil {
+			s.restart(ctx)
+			continue
+		}
+		if err = e.health(s.ours); err != nil {
+			s.fail(err)
+			s.restart(ctx)
+			continue
+		}
+		for _, t := range s.streams() {
+			s.tend(ctx, e, t, time.Now())
+		}
+	}
+}
+
+// fail gives up an engine that cannot write any more.
+func (s *Store) fail(problem error) {
+	s.metrics.available.Set(0)
+	s.metrics.failures.Inc()
+	s.options.Logger.Error("the store cannot be written, nothing is accepted until it can be", "error", problem)
+	s.replace(nil, fmt.Errorf("%w: %w", ErrUnavailable, problem))
+}
+
+// restart starts another engine, if the directory can be written again.
+func (s *Store) restart(ctx context.Context) {
+	err := s.directory.probe()
+	if err == nil {
+		err = s.revive(ctx)
+	}
+	if err != nil {
+		s.options.Logger.Warn("the store still cannot be written", "error", err)
+		return
+	}
+	s.metrics.available.Set(1)
+	s.options.Logger.Info("the store can be written again")
+}
+
+func (s *Store) revive(ctx context.Context) error {
+	e, err := s.start()
+	if err != nil {
+		return err
+	}
+	limited, cancel := e.within(ctx, s.options.Timeout)
+	defer cancel()
+	for _, t := range s.streams() {
+		if err = errors.Join(s.attach(limited, e, t), t.age.resume(limited, e, t.stream)); err != nil {
+			e.stop(err)
+			return err
+		}
+	}
+	s.replace(e, nil)
+	return nil
+}
+
+// tend lets go of what is old in a stream, and measures what is left.
+func (s *Store) tend(ctx context.Context, e *engine, t *tended, now time.Time) {
+	ctx, cancel := e.within(ctx, s.options.Timeout)
+	defer cancel()
+	stream, err := e.js.Stream(ctx, t.stream)
+	if err != nil {
+		s.options.Logger.Warn("stream cannot be looked after", "stream", t.stream, "error", explain(ctx, err))
+		return
+	}
+	state := stream.CachedInfo().State
+	s.metrics.bytes.WithLabelValues(t.stream).Set(float64(state.Bytes))
+	s.metrics.messages.WithLabelValues(t.stream).Set(float64(state.Msgs))
+	until := t.age.let(state.LastSeq, now)
+	if t.handled != nil {
+		until = min(until, t.handled())
+	}
+	if until < state.FirstSeq {
+		return
+	}
+	if err = stream.Purge(ctx, natsjs.WithPurgeSequence(until+1)); err != nil {
+		s.options.Logger.Warn("stream cannot let go of what is old", "stream", t.stream, "error", explain(ctx, err))
+	}
+}
+
+// created explains why a stream could not be made.
+func (s *Store) created(ctx context.Context, stream string, err error) error {
+	var refused *natsjs.APIError
+	if !errors.As(err, &refused) {
+		return explain(ctx, err)
+	}
+	if strings.Contains(refused.Description, "insufficient storage") {
+		return fmt.Errorf("the bound of %s is more than is left of the store's %d bytes: raise Options.MaxBytes, or lower the bounds of its streams",
+			stream, s.options.MaxBytes)
+	}
+	return fmt.Errorf("make stream %s: %w", stream, refused)
+}

@@ -1,0 +1,15 @@
+//go:build !(linux && amd64)
+
+package clockshift
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"time"
+)
+
+// Start is not supported here.
+func Start(*exec.Cmd, time.Duration) error {
+	return fmt.Errorf("shift the clock of a process: %w", errors.ErrUnsupported)
+}

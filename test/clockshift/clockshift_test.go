@@ -1,0 +1,69 @@
+package clockshift_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portcullis-dev/portcullis/test/clockshift"
+)
+
+// childEnv makes the test's own binary the program that is run: it prints what its clocks say.
+const childEnv = "CLOCKSHIFT_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" {
+		before := time.Now()
+		time.Sleep(10 * time.Millisecond)
+		fmt.Println(before.UnixNano(), time.Since(before).Nanoseconds())
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestStart(t *testing.T) {
+	for _, ahead := range []time.Duration{0, 3 * time.Minute, -5 * time.Minute} {
+		t.Run(ahead.String(), func(t *testing.T) {
+			cmd := exec.Command(os.Args[0])
+			cmd.Env = append(os.Environ(), childEnv+"=1")
+			var out bytes.Buffer
+			cmd.Stdout = &out
+			before := time.Now()
+			err := clockshift.Start(cmd, ahead)
+			if errors.Is(err, errors.ErrUnsupported) {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			var wall, passed int64
+			if _, err := fmt.Sscan(out.String(), &wall, &passed); err != nil {
+				t.Fatalf("%v in %q", err, out.String())
+			}
+			if got := time.Unix(0, wall); got.Before(before.Add(ahead)) || got.After(time.Now().Add(ahead)) {
+				t.Errorf("its clock said %v, ours is %v", got, before)
+			}
+			if passed < int64(10*time.Millisecond) || passed > int64(time.Minute) {
+				t.Errorf("10 ms took it %v", time.Duration(passed))
+			}
+		})
+	}
+}
+
+func TestStartTellsWhatItCannot(t *testing.T) {
+	err := clockshift.Start(exec.Command(os.Args[0]), 1500*time.Millisecond)
+	if err == nil || !errors.Is(err, errors.ErrUnsupported) && !strings.Contains(err.Error(), "whole seconds") {
+		t.Errorf("half a second: %v", err)
+	}
+	if err := clockshift.Start(exec.Command("/does/not/exist"), time.Second); err == nil {
+		t.Error("a program that does not exist was started")
+	}
+}
