@@ -166,6 +166,18 @@ func chainTo(p *packages.Package, dependency string, seen map[string]bool) []str
 	return nil
 }
 
+// TestOnlyOnePackageLinksTheMessageServer keeps what is durable behind one door: everybody else knows
+// the interfaces of package bus and their own.
+func TestOnlyOnePackageLinksTheMessageServer(t *testing.T) {
+	for path, p := range load(t) {
+		for imported := range p.Imports {
+			if strings.HasPrefix(imported, "github.com/nats-io/") && !below(path, "jetstream") {
+				t.Errorf("%s imports %s: only jetstream may", path, imported)
+			}
+		}
+	}
+}
+
 func TestStandardLibraryOnly(t *testing.T) {
 	pkgs := load(t)
 	for _, path := range standardOnly {

@@ -24,16 +24,16 @@ func TestTelemetryThatIsTakenIsRecorded(t *testing.T) {
 	}
 	shell := &event.Event{ID: "e", Kind: event.KindProcess, Dataset: event.DatasetProcess, Category: []string{"process"},
 		Process: &event.Process{Name: "sh"}}
-	if err := r.Ingest(t.Context(), []*event.Event{shell, {ID: "r", Kind: event.KindAudit, Audit: &event.Audit{}}}); err != nil {
+	if err = r.Ingest(t.Context(), []*event.Event{shell, {ID: "r", Kind: event.KindAudit, Audit: &event.Audit{}}}); err != nil {
 		t.Fatal(err)
 	}
 	next.err = errors.New("full")
-	if err := r.Ingest(t.Context(), []*event.Event{shell}); !errors.Is(err, next.err) {
+	if err = r.Ingest(t.Context(), []*event.Event{shell}); !errors.Is(err, next.err) {
 		t.Errorf("the source is told %v", err)
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
-	if err := r.run(stopped); err != nil {
+	if err = r.run(stopped); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(path)
@@ -41,7 +41,7 @@ func TestTelemetryThatIsTakenIsRecorded(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `{"event.category":["process"],"event.dataset":"portcullis.process","event.id":"e","group.id":"0",` +
-		`"process.args_truncated":false,"process.interactive":false,"process.name":"sh","user.id":"0"}` + "\n"
+		`"process.interactive":false,"process.name":"sh","user.id":"0"}` + "\n"
 	if diff := cmp.Diff(want, string(got)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -53,12 +53,12 @@ func TestNothingIsRecordedUnlessItIsAskedFor(t *testing.T) {
 	if err != nil || r.log != nil {
 		t.Fatalf("log %v, %v", r.log, err)
 	}
-	if err := r.Ingest(t.Context(), []*event.Event{{ID: "e"}}); err != nil {
+	if err = r.Ingest(t.Context(), []*event.Event{{ID: "e"}}); err != nil {
 		t.Fatal(err)
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
-	if err := r.run(stopped); err != nil {
+	if err = r.run(stopped); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -343,8 +343,11 @@ func (c *Canary) deduce(now time.Time) {
 	}
 }
 
-// enter notes a server's state, and tells people of a new one.
+// enter notes a server's state, and tells people of a new one. One that has left the Service is no concern any more.
 func (c *Canary) enter(s *server, state State, now time.Time) {
+	if !s.listed {
+		return
+	}
 	if state != s.state {
 		attrs := []any{"apiserver", s.address, "source", s.source, "before", string(s.state), "since", s.since}
 		s.state, s.since = state, now
@@ -355,9 +358,7 @@ func (c *Canary) enter(s *server, state State, now time.Time) {
 			c.opts.Logger.Info("audit events of an API server are seen", attrs...)
 		}
 	}
-	if s.listed {
-		c.metrics.blindAt.WithLabelValues(s.address).Set(one(!state.Seen()))
-	}
+	c.metrics.blindAt.WithLabelValues(s.address).Set(one(!state.Seen()))
 	c.metrics.blind.Set(one(c.blind()))
 }
 

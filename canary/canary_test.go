@@ -343,6 +343,24 @@ func TestServersAndSourcesAreBounded(t *testing.T) {
 	}
 }
 
+func TestWhoHasLeftTheServiceIsNoConcern(t *testing.T) {
+	f := newFixture(t)
+	f.addresses = []string{a, b}
+	f.round()
+	f.returns(a, "audit/cp-a")
+	f.returns(b, "audit/cp-b")
+	f.addresses = []string{a}
+	for range 10 {
+		f.pass(10 * time.Second)
+		f.round()
+		f.returns(a, "audit/cp-a")
+	}
+	f.expect(map[string]State{a: Live})
+	if strings.Contains(f.log.String(), "not seen") {
+		t.Errorf("the log complains:\n%s", f.log.String())
+	}
+}
+
 func TestAddressesThatCannotBeReadStay(t *testing.T) {
 	f := newFixture(t)
 	f.round()

@@ -139,7 +139,7 @@ func TestKeysOnlyTakeEventsApart(t *testing.T) {
 }
 
 func allTuples(key keyed, events []*event.Event) []string {
-	var all []string
+	all := make([]string, 0, 4*len(events))
 	for _, e := range events {
 		all = append(all, key.tuples(e)...)
 	}
@@ -157,7 +157,7 @@ func addChains(t *testing.T, chains map[string]int, replay *Replay, events []*ev
 		}
 	}
 	for _, d := range replay.Finish(nil) {
-		var ids []string
+		ids := make([]string, 0, len(d.Events))
 		for _, e := range d.Events {
 			ids = append(ids, fmt.Sprint(e.Process.Name, e.Time.Sub(noon), e.ID[:4]))
 		}

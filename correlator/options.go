@@ -32,7 +32,7 @@ func (f DetectionsFunc) Handle(ctx context.Context, d *event.Detection) { f(ctx,
 
 // Options configure a Correlator.
 type Options struct {
-	// Rules are the rules to run. Required, may be empty.
+	// Rules are the rules to run. Required, may be empty. SetRules exchanges them.
 	Rules *rule.Set
 	// Schema is the one that Rules were compiled with. Required.
 	Schema *field.Schema
@@ -60,8 +60,8 @@ type Options struct {
 	Tick time.Duration
 	// Remembered is how many detection IDs are remembered, default 65536.
 	Remembered int
-	// MaxHits and MaxBytes bound the state of all sequence rules together,
-	// default 1<<20 and 512 MiB. Beyond, the rule that keeps most forgets its oldest.
+	// MaxHits and MaxBytes (about what they take, as they are kept) bound the
+	// state of all sequence rules together, default 1<<20 and 512 MiB. Beyond, the rule that keeps most forgets its oldest.
 	MaxHits  int
 	MaxBytes int64
 	// Limits bound each sequence rule's state; Hits and Bytes default to

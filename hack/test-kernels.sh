@@ -148,7 +148,7 @@ boot() {
     echo "kernels: $name: FAILED, $passed tests passed, $failed failed; all of its output is in $CACHE/$name.log"
     return 1
   fi
-  echo "kernels: $name: $passed tests passed, $skipped skipped, in $((SECONDS - begin)) s, on $(sed -n 's/^KERNEL //p' "$log.text" | head -1)"
+  echo "kernels: $name: $passed tests passed, $skipped skipped, in $((SECONDS - begin)) s, on Linux $(sed -n 's/.*KERNEL \([0-9]\)/\1/p' "$log.text" | head -1)"
   grep -A1 -E '^ *--- SKIP' "$log.text" | grep -vE '^--$' | sed 's/^/  /' || true
 }
 

@@ -260,18 +260,32 @@ const maxCandidates = 16
 // at is the pod of that name at a time, give or take the tolerance. It always has the namespace and
 // the name.
 func (h *history) at(namespace, podName string, t time.Time, tolerance time.Duration) event.Pod {
-	var fitting []*record
-	named := h.names[name{namespace, podName}]
-	for i, r := range named {
-		if h.begun(r, t, tolerance) && !isOver(h.endOf(named, i), t, tolerance) {
-			fitting = append(fitting, r)
-		}
-	}
+	fitting := h.fitting(h.names[name{namespace, podName}], t, tolerance)
 	nobody := event.Pod{Namespace: namespace, Name: podName}
 	if len(fitting) == 1 && !h.certain(fitting[0], t, tolerance) {
 		return ambiguous(fitting, nobody)
 	}
 	return oneOf(fitting, nobody, event.ByName)
+}
+
+// fitting are those of the pods of a name that can have lived at the time, oldest first. Most questions
+// are about lately, and a name may have had hundreds of pods: those that were gone when a pod
+// was learned of long before the time are not looked at.
+func (h *history) fitting(named []*record, t time.Time, tolerance time.Duration) []*record {
+	var out []*record
+	settled := false
+	for i := len(named) - 1; i >= 0; i-- {
+		r := named[i]
+		if settled && !r.removed.IsZero() {
+			continue
+		}
+		if h.begun(r, t, tolerance) && !isOver(h.endOf(named, i), t, tolerance) {
+			out = append(out, r)
+		}
+		settled = settled || t.After(r.learned.Add(tolerance))
+	}
+	slices.Reverse(out)
+	return out
 }
 
 // byUID is the pod with that UID, or the pods whose cgroups carry it: mirror

@@ -21,36 +21,37 @@ type span struct{ from, to time.Time }
 // the pod was known before it would have been made, or because a live watch would have told of it
 // long before it did.
 func (r *record) born(offsets []time.Duration, tolerance time.Duration) span {
-	possible := func(live bool) (out span, some bool) {
-		for _, o := range offsets {
-			from := r.created.Add(-o)
-			to := from.Add(creationResolution)
-			if from.After(r.learned.Add(tolerance)) || live && to.Before(r.learned.Add(-watchLag)) {
-				continue
-			}
-			if !some || from.Before(out.from) {
-				out.from = from
-			}
-			if !some || to.After(out.to) {
-				out.to = to
-			}
-			some = true
-		}
-		return out, some
+	out, some := r.possible(offsets, tolerance, r.fresh)
+	if !some && r.fresh {
+		out, some = r.possible(offsets, tolerance, false)
 	}
-	out, some := possible(r.fresh)
-	if !some {
-		out, some = possible(false)
-	}
-	switch {
-	case some:
-	case r.fresh: // The clock of whoever made it was never measured: go by when we heard of it.
+	if !some && r.fresh { // The clock of whoever made it was never measured: go by when we heard of it.
 		out.from = r.learned.Add(-watchLag)
 	}
 	if !some || out.to.After(r.learned) {
 		out.to = r.learned
 	}
 	return out
+}
+
+// possible is when the pod was created if the clock of whoever made it was ahead by one of the offsets; live
+// says that it cannot have been long before it was learned of.
+func (r *record) possible(offsets []time.Duration, tolerance time.Duration, live bool) (out span, some bool) {
+	for _, o := range offsets {
+		from := r.created.Add(-o)
+		to := from.Add(creationResolution)
+		if from.After(r.learned.Add(tolerance)) || live && to.Before(r.learned.Add(-watchLag)) {
+			continue
+		}
+		if !some || from.Before(out.from) {
+			out.from = from
+		}
+		if !some || to.After(out.to) {
+			out.to = to
+		}
+		some = true
+	}
+	return out, some
 }
 
 // begun reports whether the pod can have existed, now or before.

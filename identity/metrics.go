@@ -51,7 +51,7 @@ func newMetrics(reg prometheus.Registerer, r *Resolver) (*metrics, error) {
 	}
 	m.stored = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "portcullis_identity_stored_total",
-		Help: "Records of the history written to the store, by outcome: stored, failed, or too-large to be stored.",
+		Help: "Records of the history written to the store, by outcome: stored, failed, or too-large to be stored with their labels.",
 	}, []string{"outcome"})
 	for _, outcome := range []string{storedWell, storedFailed, storedTooLarge} {
 		m.stored.WithLabelValues(outcome)

@@ -32,7 +32,8 @@ const (
 	podKey = "pod/"
 	// watchKey is the key of what is known of the watch.
 	watchKey = "watch"
-	// maxStored bounds one pod's value. Labels are all that people can make long.
+	// maxStored bounds one pod's value. Labels are all that people can make long: beyond it they are
+	// left out.
 	maxStored = 256 << 10
 	// storeInterval is how often what has changed is stored, each pod once however often it did.
 	storeInterval = time.Second
@@ -159,21 +160,24 @@ func (r *Resolver) Load(ctx context.Context) error {
 	now := r.opts.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	unreadable := 0
+	var unreadable []error
 	err := r.opts.Store.Range(ctx, func(key string, value []byte, at time.Time) error {
 		if err := r.load(key, value, at); err != nil {
-			unreadable++
-			r.opts.Logger.Error("a part of the pods' history cannot be read", "key", key, "error", err)
+			unreadable = append(unreadable, fmt.Errorf("%q: %w", key, err))
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("read the pods' history: %w", err)
 	}
+	if n := len(unreadable); n > 0 {
+		r.opts.Logger.Error("a part of the pods' history cannot be read", "values", n, "first", unreadable[0])
+		r.history.begin = r.history.told // who was there before is not all known
+	}
 	r.history.restore(now)
 	alive := r.history.alive
 	r.opts.Logger.Info("pods' history was read", "pods", alive, "deletedPods", len(r.history.pods)-alive,
-		"told", r.history.told, "unreadable", unreadable)
+		"told", r.history.told)
 	return nil
 }
 
@@ -287,9 +291,6 @@ func (r *Resolver) storePod(ctx context.Context, uid string) error {
 		return err
 	case !known:
 		err = r.opts.Store.Delete(ctx, podKey+uid)
-	case len(value) > maxStored:
-		r.metrics.stored.WithLabelValues(storedTooLarge).Inc()
-		return nil
 	default:
 		err = r.opts.Store.Put(ctx, podKey+uid, value)
 	}
@@ -308,10 +309,16 @@ func (r *Resolver) podToStore(uid string) (value []byte, known bool, err error) 
 		s = rec.toStore()
 	}
 	r.mu.Unlock()
-	if known {
+	if !known {
+		return nil, false, nil
+	}
+	value, err = json.Marshal(s)
+	if err == nil && len(value) > maxStored {
+		r.metrics.stored.WithLabelValues(storedTooLarge).Inc()
+		s.Labels = nil
 		value, err = json.Marshal(s)
 	}
-	return value, known, err
+	return value, true, err
 }
 
 // refresh has values stored again before the Store forgets them.

@@ -50,7 +50,7 @@ func (b *Bucket) create(ctx context.Context, e *engine) error {
 	}
 	// A smaller bound would push out what is there.
 	if present, err := e.js.Stream(ctx, b.stream()); err == nil {
-		if held := present.CachedInfo(); held.State.Bytes > uint64(config.MaxBytes) {
+		if held := present.CachedInfo(); held.State.Bytes > uint64(config.MaxBytes) { //nolint:gosec // it is positive
 			config.MaxBytes = held.Config.MaxBytes
 		}
 	}
@@ -72,11 +72,11 @@ func (b *Bucket) Put(ctx context.Context, key string, value []byte) error {
 // Get returns a record, or ErrNotFound. The value is the caller's.
 func (b *Bucket) Get(ctx context.Context, key string) (value []byte, err error) {
 	err = b.do(ctx, "get", key, func(ctx context.Context, kv natsjs.KeyValue, key string) error {
-		entry, err := kv.Get(ctx, key)
-		if err == nil {
+		entry, missing := kv.Get(ctx, key)
+		if missing == nil {
 			value = entry.Value()
 		}
-		return err
+		return missing
 	})
 	return value, err
 }
@@ -188,7 +188,7 @@ func (b *Bucket) next(ctx context.Context, e *engine, r *reader, late <-chan tim
 	case <-late:
 		return delivery{}, fmt.Errorf("%w: the disk did not answer within %s", ErrUnavailable, b.store.options.Timeout)
 	case <-e.life.Done():
-		return delivery{}, context.Cause(e.life)
+		return delivery{}, e.cause()
 	case <-ctx.Done():
 		return delivery{}, context.Cause(ctx)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/portcullis-dev/portcullis/bus"
 )
@@ -60,10 +61,22 @@ func (s *Store) Bus(ctx context.Context, o BusOptions) (*Bus, error) {
 	err := s.adopt(ctx, &tended{
 		stream: candidateStream, create: b.create, handled: b.handled.Load, age: age{keep: o.Retention},
 	})
+	if err == nil {
+		err = s.options.Registerer.Register(b.waiting())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the bus: %w", err)
 	}
 	return b, nil
+}
+
+func (b *Bus) waiting() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "portcullis", Name: "bus_waiting", Help: "Messages, of one or more candidates, that wait for the consumer.",
+	}, func() float64 {
+		handled := b.handled.Load() // First: it only grows.
+		return float64(max(b.stored.Load(), handled) - handled)
+	})
 }
 
 // create makes the stream, or gives the one that is there its present options.
@@ -83,7 +96,7 @@ func (b *Bus) create(ctx context.Context, e *engine) error {
 	present, err := e.js.Stream(ctx, candidateStream)
 	if err == nil {
 		// A smaller bound would push out what is there.
-		if held := present.CachedInfo(); held.State.Bytes > uint64(config.MaxBytes) {
+		if held := present.CachedInfo(); held.State.Bytes > uint64(config.MaxBytes) { //nolint:gosec // it is positive
 			config.MaxBytes = held.Config.MaxBytes
 			b.store.options.Logger.Warn("the bus holds more than its new bound, which applies from the first start at which it fits",
 				"holds", held.State.Bytes, "bound", b.options.MaxBytes, "applies", config.MaxBytes)

@@ -63,13 +63,13 @@ func TestReplayIsOverBetweenWhatWasStoredAndWhatIsNew(t *testing.T) {
 	b := openBus(t, s)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	err := b.Consume(ctx, func(_ context.Context, c bus.Candidate) error {
+	err := b.Consume(ctx, func(ctx context.Context, c bus.Candidate) error {
 		if want := c.Stage >= 10; isReplayed(b) != want {
 			t.Errorf("candidate %d: replayed is %v", c.Stage, !want)
 		}
 		switch c.Stage {
 		case 0:
-			publish(t, b, candidate("k", 10))
+			return b.Publish(ctx, candidate("k", 10))
 		case 10:
 			cancel()
 		}

@@ -36,7 +36,7 @@ func (b *Bus) Consume(ctx context.Context, handle bus.Handler) error {
 		context.AfterFunc(live, func() { timer.Stop() })
 	})()
 	c := &consumption{Bus: b, handle: handle, ctx: ctx, live: live}
-	return b.left(ctx, c.run())
+	return b.left(ctx, c.run()) //nolint:contextcheck // both of its contexts come from this one
 }
 
 // left adds to a Consume's error what it has left, if it was to stop.
@@ -50,8 +50,14 @@ func (b *Bus) left(ctx context.Context, err error) error {
 }
 
 // stall is how long a consumer that has more to come may hear nothing before it looks whether
-// that is so.
-const stall = 250 * time.Millisecond
+// that is so, patience how often it looks while something is on its way. A machine can be slow.
+const (
+	stall    = 250 * time.Millisecond
+	patience = 40
+)
+
+// attempts is how many readings in a row must skip a message until it counts as lost.
+const attempts = 3
 
 // What ends a reading, but not the Consume, and what ends both.
 var (
@@ -76,8 +82,11 @@ type consumption struct {
 	// stopAt is the last sequence to deliver once it is stopping.
 	stopping bool
 	stopAt   uint64
-	// missing is a sequence that a reading has skipped: if the next one does so too, it is lost.
+	// quiets is how often in a row nothing came while something was on its way.
+	quiets int
+	// missing is a sequence that readings have skipped, skips how many.
 	missing uint64
+	skips   int
 }
 
 // run delivers until it is told to stop, or the handler fails. Engines and readers may come
@@ -95,8 +104,10 @@ func (c *consumption) run() error {
 		switch {
 		case errors.As(err, &failed):
 			return failed.error
-		case errors.Is(err, errFinished), c.live.Err() != nil:
+		case errors.Is(err, errFinished):
 			return nil
+		case c.live.Err() != nil:
+			return nil //nolint:nilerr // It is the end of its time that made it fail.
 		case errors.Is(err, errSkipped), errors.Is(err, errStalled):
 		case e.life.Err() == nil:
 			c.store.options.Logger.Warn("reading candidates is begun anew", "error", err)
@@ -126,6 +137,7 @@ func (c *consumption) begin(e *engine) error {
 	c.position.sequence = min(c.position.sequence, state.LastSeq+1)
 	if c.position.sequence == 0 {
 		c.position.sequence = max(state.FirstSeq, 1)
+		raise(&c.handled, c.position.sequence-1)
 	}
 	if c.position.failed {
 		c.store.metrics.redelivered.Inc()
@@ -192,6 +204,7 @@ func (c *consumption) next(e *engine, r *reader, quiet <-chan time.Time) error {
 	}
 	select {
 	case d := <-r.deliveries:
+		c.quiets = 0
 		return c.take(d)
 	case <-done:
 		c.stopping, c.stopAt = true, c.stored.Load()
@@ -200,36 +213,40 @@ func (c *consumption) next(e *engine, r *reader, quiet <-chan time.Time) error {
 	case err := <-r.failed:
 		return err
 	case <-e.life.Done():
-		return context.Cause(e.life)
+		return e.cause()
 	case <-quiet:
 		return c.quiet(r)
 	}
 	return nil
 }
 
-// quiet deals with a reader that hears nothing: either there is nothing more, or it
-// has to ask again.
+// quiet deals with a reader that hears nothing: something is on its way, or the server is held up by something
+// that it cannot read, or there is nothing more.
 func (c *consumption) quiet(r *reader) error {
-	pending, err := r.pending(c.live)
+	sent, pending, err := r.progress(c.live)
 	switch {
 	case err != nil:
 		return err
-	case len(r.deliveries) > 0:
+	case sent >= c.position.sequence && c.quiets < patience:
+		c.quiets++
 		return nil
-	case pending > 0:
+	case sent >= c.position.sequence || pending > 0:
+		c.quiets = 0
 		return errStalled
 	}
 	return c.reach(max(c.replayTo, c.stopAt) + 1)
 }
 
-// reach moves the position on to a sequence. Messages in between are lost if
-// they are not there for another reader either: nothing but what was handled is ever let go.
+// reach moves the position on to a sequence. Messages in between are lost if no other
+// reader finds them either: nothing but what was handled is ever let go.
 func (c *consumption) reach(sequence uint64) error {
 	if sequence <= c.position.sequence {
 		return nil
 	}
 	if c.missing != c.position.sequence {
-		c.missing = c.position.sequence
+		c.missing, c.skips = c.position.sequence, 0
+	}
+	if c.skips++; c.skips < attempts {
 		return errSkipped
 	}
 	lost := sequence - c.position.sequence

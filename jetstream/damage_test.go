@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -75,11 +76,11 @@ func survivors(tb testing.TB, s *Store) (messages, records []int) {
 	}
 	kept := openBucket(tb, s)
 	err = kept.Range(tb.Context(), func(key string, value []byte, _ time.Time) error {
-		var i int
 		if key == "new" {
 			return nil
 		}
-		if _, err := fmt.Sscan(key, &i); err != nil || string(value) != record(i) {
+		i, wrong := strconv.Atoi(key)
+		if wrong != nil || string(value) != record(i) {
 			tb.Errorf("record %q is %d bytes", key, len(value))
 		}
 		records = append(records, i)

@@ -69,7 +69,7 @@ func private(path string) error {
 
 func (d *directory) claim() error {
 	// The kernel lets go of it when the process ends, however it ends.
-	err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) //nolint:gosec // a descriptor fits
+	err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return ErrLocked
 	}

@@ -152,14 +152,14 @@ func TestDiskWithoutRoomForAFileLosesNothingAtStart(t *testing.T) {
 		if err := unix.Statfs(disk, &stat); err != nil {
 			t.Fatal(err)
 		}
-		limit := fmt.Sprintf("nr_inodes=%d", int(stat.Files-stat.Ffree)+inodes) //nolint:gosec // far fewer
+		limit := fmt.Sprintf("nr_inodes=%d", int(stat.Files-stat.Ffree)+inodes)
 		if err := unix.Mount("", disk, "", unix.MS_REMOUNT, limit); err != nil {
 			t.Fatal(err)
 		}
-		s, err := Open(t.Context(), options(dir))
+		tried, err := Open(t.Context(), options(dir))
 		if err == nil {
-			_, err = s.Bus(t.Context(), BusOptions{Retention: time.Hour, MaxBytes: 256 << 20})
-			shut(t, s)
+			_, err = tried.Bus(t.Context(), BusOptions{Retention: time.Hour, MaxBytes: 256 << 20})
+			shut(t, tried)
 		}
 		t.Logf("with %d inodes: %v", inodes, err)
 	}

@@ -32,16 +32,17 @@ type engine struct {
 	end  context.CancelCauseFunc
 }
 
-func startEngine(o Options) (*engine, error) {
+// startEngine starts an engine whose life does not end with the context.
+func startEngine(ctx context.Context, o Options) (*engine, error) {
 	srv, err := server.NewServer(serverOptions(o))
 	if err != nil {
 		return nil, fmt.Errorf("set up the server: %w", err)
 	}
 	log := &serverLog{logger: o.Logger}
-	srv.SetLoggerV2(log, o.Logger.Enabled(context.Background(), slog.LevelDebug-4), false, false)
+	srv.SetLoggerV2(log, o.Logger.Enabled(ctx, slog.LevelDebug-4), false, false)
 	srv.Start() // It accepts no connections, so it returns.
 	e := &engine{server: srv}
-	e.life, e.end = context.WithCancelCause(context.Background())
+	e.life, e.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	if err = log.failure(); err == nil {
 		err = e.connect(o)
 	}
@@ -91,11 +92,15 @@ func (e *engine) stop(cause error) {
 	e.server.WaitForShutdown()
 }
 
+// cause is why the engine was given up.
+func (e *engine) cause() error { return context.Cause(e.life) }
+
 // health returns what keeps the engine from writing the streams, nil if nothing does.
 func (e *engine) health(ours func(stream string) bool) error {
 	var problems []error
 	for _, problem := range e.server.Healthz(&server.HealthzOptions{Details: true}).Errors {
-		if problem.Stream == "" || ours(problem.Stream) {
+		// That it did not say within a millisecond that it listens is no problem.
+		if problem.Type != server.HealthzErrorConn && (problem.Stream == "" || ours(problem.Stream)) {
 			problems = append(problems, errors.New(problem.Error))
 		}
 	}

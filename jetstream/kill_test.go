@@ -23,11 +23,11 @@ func TestKilledAtAnyInstant(t *testing.T) {
 	for name, retention := range map[string]time.Duration{"and everything is kept": time.Hour, "while much is let go": 200 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := &killer{
-				tb: t, dir: t.TempDir(), retention: retention, keeps: retention == time.Hour,
-				promised: map[string]map[int]bool{}, put: map[string]string{}, putting: map[string]string{},
-			}
+			k := &killer{tb: t, retention: retention, keeps: retention == time.Hour}
 			for life := range *kills / 2 {
+				if life%20 == 0 { // What has to be delivered again gets ever more.
+					k.begin(t.TempDir())
+				}
 				k.life = life
 				k.run()
 				if t.Failed() {
@@ -57,6 +57,12 @@ type killer struct {
 	early, candidates, records int
 }
 
+// begin begins a store anew.
+func (k *killer) begin(dir string) {
+	k.dir = dir
+	k.promised, k.put, k.putting = map[string]map[int]bool{}, map[string]string{}, map[string]string{}
+}
+
 // run runs a process for a while.
 func (k *killer) run() {
 	k.tb.Helper()
@@ -78,7 +84,7 @@ func (k *killer) run() {
 	}
 	k.read(lines, func() {
 		if early.Stop() {
-			time.AfterFunc(rand.N(100*time.Millisecond), kill)
+			time.AfterFunc(rand.N(50*time.Millisecond), kill)
 		}
 	})
 	_ = cmd.Wait()

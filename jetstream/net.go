@@ -92,7 +92,7 @@ func link(from, to string) error {
 		if entry.IsDir() {
 			return os.MkdirAll(filepath.Join(to, below), 0o700)
 		}
-		return os.Link(path, filepath.Join(to, below))
+		return os.Link(path, filepath.Join(to, below)) //nolint:gosec // nobody else can write there
 	})
 }
 

@@ -1,7 +1,6 @@
 package jetstream
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -50,19 +49,18 @@ func (o Options) withDefaults() Options {
 }
 
 func (o Options) validate() error {
+	for name, absent := range map[string]bool{
+		"Directory": o.Directory == "", "Clock": o.Clock == nil, "Logger": o.Logger == nil, "Registerer": o.Registerer == nil,
+	} {
+		if absent {
+			return fmt.Errorf("%s is missing", name)
+		}
+	}
 	switch {
-	case o.Directory == "":
-		return errors.New("Directory is missing")
 	case o.MaxBytes < minBytes:
 		return fmt.Errorf("MaxBytes is %d, must be at least %d", o.MaxBytes, minBytes)
 	case o.Timeout < 0:
 		return fmt.Errorf("negative Timeout %s", o.Timeout)
-	case o.Clock == nil:
-		return errors.New("Clock is missing")
-	case o.Logger == nil:
-		return errors.New("Logger is missing")
-	case o.Registerer == nil:
-		return errors.New("Registerer is missing")
 	}
 	return nil
 }
@@ -96,7 +94,7 @@ func (o BusOptions) withDefaults() BusOptions {
 func (o BusOptions) validate() error {
 	switch {
 	case o.Retention <= 0:
-		return fmt.Errorf("Retention is %s, must be positive", o.Retention)
+		return fmt.Errorf("the Retention is %s, must be positive", o.Retention)
 	case o.MaxBytes < minBytes:
 		return fmt.Errorf("MaxBytes is %d, must be at least %d", o.MaxBytes, minBytes)
 	case o.Drain < 0:
@@ -118,9 +116,9 @@ type BucketOptions struct {
 func (o BucketOptions) validate() error {
 	switch {
 	case !validName(o.Name):
-		return fmt.Errorf("Name %q, must be 1 to 64 letters, digits, - and _", o.Name)
+		return fmt.Errorf("the Name is %q, must be 1 to 64 letters, digits, - and _", o.Name)
 	case o.TTL <= 0:
-		return fmt.Errorf("TTL is %s, must be positive", o.TTL)
+		return fmt.Errorf("the TTL is %s, must be positive", o.TTL)
 	case o.MaxBytes < maxValue:
 		return fmt.Errorf("MaxBytes is %d, must be at least %d", o.MaxBytes, maxValue)
 	}

@@ -110,11 +110,12 @@ func (r *reader) fail(err error) {
 	}
 }
 
-// pending is how many messages the reader has yet to hear of.
-func (r *reader) pending(ctx context.Context) (uint64, error) {
+// progress is the last sequence that the server has sent, or passed over, and how many messages it has
+// yet to send.
+func (r *reader) progress(ctx context.Context) (sent, pending uint64, err error) {
 	info, err := r.consumer.Info(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("read: %w", err)
+		return 0, 0, fmt.Errorf("read: %w", err)
 	}
-	return info.NumPending, nil
+	return info.Delivered.Stream, info.NumPending, nil
 }

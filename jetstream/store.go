@@ -19,6 +19,9 @@ type Store struct {
 	housekeeping sync.WaitGroup
 	stop         context.CancelFunc
 
+	// attaching is held while an engine's streams are being attached.
+	attaching sync.Mutex
+
 	mu sync.Mutex
 	// engine is nil, and cause says why, while the store is not available.
 	engine *engine
@@ -31,8 +34,8 @@ type Store struct {
 // undecodable is the Bucket of what this version cannot read.
 const undecodable = "undecodable"
 
-// Open opens the directory's store, or makes one. It takes what time it takes to read
-// what was written since the last clean stop (about half a second per GiB).
+// Open opens the directory's store, or makes one. It reads and verifies all that is stored, which takes
+// about half a second per GiB.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
@@ -56,13 +59,13 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if s.directory, err = openDirectory(s.options.Directory); err != nil {
 		return err
 	}
-	if s.engine, err = s.start(); err != nil {
+	if s.engine, err = s.start(ctx); err != nil {
 		return errors.Join(err, s.directory.close())
 	}
 	s.metrics.available.Set(1)
-	background, stop := context.WithCancel(context.Background())
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
-	s.housekeeping.Go(func() { s.keepHouse(background) }) //nolint:contextcheck // it outlives the opening, until Close
+	s.housekeeping.Go(func() { s.keepHouse(background) })
 	s.setAside, err = s.Bucket(ctx, BucketOptions{Name: undecodable, TTL: 7 * 24 * time.Hour, MaxBytes: 2 * maxMessage})
 	if err != nil {
 		return errors.Join(err, s.Close())
@@ -71,22 +74,28 @@ func (s *Store) open(ctx context.Context) (err error) {
 }
 
 // start starts an engine on what is in the directory.
-func (s *Store) start() (*engine, error) {
+func (s *Store) start(ctx context.Context) (*engine, error) {
 	if err := s.directory.distrust(); err != nil {
 		return nil, err
 	}
 	if err := s.directory.spread(); err != nil {
 		return nil, fmt.Errorf("secure the streams: %w", err)
 	}
-	e, err := startEngine(s.options)
+	e, err := startEngine(ctx, s.options)
 	if err != nil {
 		return nil, errors.Join(err, s.directory.gather())
 	}
 	return e, nil
 }
 
+// Err is nil while the store can be written, and says otherwise why not. It recovers by itself.
+func (s *Store) Err() error {
+	_, err := s.current()
+	return err
+}
+
 // Close stops the server inside, and lets go of the directory. Publishers and consumers
-// should have stopped before; those that have not are told ErrClosed.
+// should have stopped before; those that have not are told ErrClosed. It is called once.
 func (s *Store) Close() error {
 	s.stop()
 	s.housekeeping.Wait()

@@ -1,7 +1,10 @@
 package jetstream
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/minio/highwayhash"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
@@ -147,12 +152,57 @@ func TestOptionsAreChecked(t *testing.T) {
 		}
 	}
 	for want, o := range map[string]BucketOptions{
-		"Name \"\"": {TTL: 1, MaxBytes: 1 << 30}, "Name \"a.b\"": {Name: "a.b", TTL: 1, MaxBytes: 1 << 30},
+		"Name is \"\"": {TTL: 1, MaxBytes: 1 << 30}, "Name is \"a.b\"": {Name: "a.b", TTL: 1, MaxBytes: 1 << 30},
 		"TTL": {Name: "a", MaxBytes: 1 << 30}, "MaxBytes": {Name: "a", TTL: 1},
 	} {
 		if _, err := s.Bucket(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error is %v", want, err)
 		}
+	}
+}
+
+// TestNothingIsLeftOpen runs alone: it counts the process' files.
+func TestNothingIsLeftOpen(t *testing.T) {
+	files := func() []string {
+		t.Helper()
+		all, err := entries("/proc/self/fd")
+		if err != nil {
+			t.Skip(err)
+		}
+		return all
+	}
+	dir := t.TempDir()
+	cycle := func() {
+		s := open(t, options(dir))
+		e, err := s.current()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.server.Addr() != nil || e.server.MonitorAddr() != nil || e.server.ClusterAddr() != nil {
+			t.Error("the server inside listens")
+		}
+		b := openBus(t, s)
+		publish(t, b, candidate("k", 0))
+		consumeAll(t, b)
+		s.fail(errors.New("a failure"))
+		if _, err = s.await(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		publish(t, b, candidate("k", 1))
+		shut(t, s)
+	}
+	cycle() // What the process opens once and keeps, it has opened then.
+	before := files()
+	cycle()
+	if after := files(); len(after) > len(before) {
+		t.Errorf("%d files are open, %d were before", len(after), len(before))
+	}
+	left, err := entries(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{formatName, "jetstream", lockName, netName}, left); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -190,6 +240,48 @@ func TestStoreOfANewerVersionIsRefused(t *testing.T) {
 	}
 	if _, err := Open(t.Context(), options(dir)); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// TestStreamOfANewerServerIsRefused has a setting in a stream's description that this version of the server inside
+// does not know.
+func TestStreamOfANewerServerIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, options(dir))
+	publish(t, openBus(t, s), candidate("k", 0))
+	shut(t, s)
+	path := filepath.Join(dir, streamsPath, candidateStream)
+	text, err := os.ReadFile(filepath.Join(path, "meta.inf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	describe := func(text []byte) {
+		t.Helper()
+		key := sha256.Sum256([]byte(candidateStream))
+		sum, failed := highwayhash.New64(key[:])
+		if failed != nil {
+			t.Fatal(failed)
+		}
+		_, _ = sum.Write(text)
+		failed = errors.Join(os.WriteFile(filepath.Join(path, "meta.inf"), text, 0o600),
+			os.WriteFile(filepath.Join(path, "meta.sum"), []byte(hex.EncodeToString(sum.Sum(nil))), 0o600))
+		if failed != nil {
+			t.Fatal(failed)
+		}
+	}
+	describe(bytes.Replace(text, []byte("{"), []byte(`{"of_the_future":1,`), 1))
+	for range 2 {
+		s = open(t, options(dir))
+		_, err = s.Bus(t.Context(), BusOptions{Retention: time.Hour, MaxBytes: 256 << 20})
+		if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "move "+dir) {
+			t.Errorf("error is %v", err)
+		}
+		shut(t, s)
+	}
+	describe(text)
+	if diff := cmp.Diff([]string{"k/0"}, consumeAll(t, openBus(t, open(t, options(dir))))); diff != "" {
+		t.Error(diff)
 	}
 }
 

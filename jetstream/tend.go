@@ -26,6 +26,8 @@ type tended struct {
 
 // adopt makes a stream and looks after it from now on.
 func (s *Store) adopt(ctx context.Context, t *tended) error {
+	s.attaching.Lock() // Whoever revives the engine meanwhile would not know of it.
+	defer s.attaching.Unlock()
 	e, err := s.current()
 	if err != nil {
 		return err
@@ -47,6 +49,9 @@ func (s *Store) adopt(ctx context.Context, t *tended) error {
 	return nil
 }
 
+// streamOffline is the server's error code for a stream that a later version has written.
+const streamOffline = 10194
+
 // attach creates the stream in an engine, or finds it there.
 func (s *Store) attach(ctx context.Context, e *engine, t *tended) error {
 	_, err := e.js.Stream(ctx, t.stream)
@@ -56,7 +61,7 @@ func (s *Store) attach(ctx context.Context, e *engine, t *tended) error {
 		err = t.create(ctx, e)
 	case errors.Is(err, natsjs.ErrStreamNotFound):
 		err = s.begin(ctx, e, t)
-	case errors.As(err, &refused) && strings.Contains(refused.Description, "unsupported"):
+	case errors.As(err, &refused) && refused.ErrorCode == streamOffline:
 		err = fmt.Errorf("%w: %s; start that version again, or move %s away and lose what is in it",
 			ErrNewer, refused.Description, s.directory.path)
 	default:
@@ -111,8 +116,12 @@ func (s *Store) begin(ctx context.Context, e *engine, t *tended) error {
 		err = t.create(ctx, e)
 	}
 	if err != nil {
+		back := s.directory.takeBack(t.stream)
+		if back == nil {
+			back = s.directory.release(t.stream)
+		}
 		return fmt.Errorf("stream %s cannot be loaded, it is left as it is; if this lasts, move %s away and lose what is in it: %w",
-			t.stream, s.directory.stream(t.stream), errors.Join(err, s.directory.takeBack(t.stream)))
+			t.stream, s.directory.stream(t.stream), errors.Join(err, back))
 	}
 	s.metrics.mended.WithLabelValues(t.stream).Inc()
 	s.options.Logger.Warn("stream's description was damaged and has been written anew", "stream", t.stream)
@@ -160,7 +169,7 @@ func (s *Store) restart(ctx context.Context) {
 		err = s.revive(ctx)
 	}
 	if err != nil {
-		s.options.Logger.Warn("the store still cannot be written", "error", err)
+		s.options.Logger.Debug("the store still cannot be written", "error", err)
 		return
 	}
 	s.metrics.available.Set(1)
@@ -168,7 +177,9 @@ func (s *Store) restart(ctx context.Context) {
 }
 
 func (s *Store) revive(ctx context.Context) error {
-	e, err := s.start()
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
+	e, err := s.start(ctx)
 	if err != nil {
 		return err
 	}

@@ -111,7 +111,7 @@ func names(events []*event.Event) []string {
 }
 
 func audits(paths ...string) []Input {
-	var inputs []Input
+	inputs := make([]Input, 0, len(paths))
 	for _, p := range paths {
 		inputs = append(inputs, Input{Audit, p})
 	}
@@ -119,7 +119,7 @@ func audits(paths ...string) []Input {
 }
 
 func telemetries(paths ...string) []Input {
-	var inputs []Input
+	inputs := make([]Input, 0, len(paths))
 	for _, p := range paths {
 		inputs = append(inputs, Input{Telemetry, p})
 	}

@@ -185,7 +185,7 @@ func (l *Log) writeLine(line []byte) error {
 // probe makes the file if there is none, and reports whether its last line has
 // no end: a server that dies while it writes leaves half a line.
 func probe(path string) (broken bool, err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+	if err = os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return false, err
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)

@@ -13,9 +13,6 @@ import (
 	"github.com/portcullis-dev/portcullis/agent/kerneltest"
 )
 
-// patience is how long an event may take that must come.
-const patience = 20 * time.Second
-
 // watcher collects the records of the kernel.
 type watcher struct {
 	tb       testing.TB
@@ -86,7 +83,7 @@ func (w *watcher) all(matches ...func(*bpf.Record) bool) []*bpf.Record {
 // one waits for the first record that matches.
 func (w *watcher) one(what string, matches ...func(*bpf.Record) bool) *bpf.Record {
 	w.tb.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(kerneltest.Patience())
 	for {
 		w.mu.Lock()
 		changed := w.changed

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -29,6 +30,15 @@ func Main(m *testing.M) {
 		}
 	}
 	os.Exit(code)
+}
+
+// Patience is how long something may take that must come: longer on a machine
+// that is emulated, as hack/test-kernels.sh says in the environment.
+func Patience() time.Duration {
+	if os.Getenv("PORTCULLIS_KERNEL_TEST") != "" {
+		return 3 * time.Minute
+	}
+	return 30 * time.Second
 }
 
 // descriptors are those that are open, by number, but for what Go's runtime keeps for itself.

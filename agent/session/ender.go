@@ -1,10 +1,12 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -164,6 +166,8 @@ func (e *Ender) sweep(ctx context.Context, t *target) (err error) {
 		} else {
 			empty = 0
 		}
+		// The oldest first: a shell must not go on to its next command because the one before was ended.
+		slices.SortFunc(members, func(a, b bpf.Process) int { return cmp.Compare(a.Start, b.Start) })
 		for _, p := range members {
 			if err := e.kill(p); err != nil {
 				last = err

@@ -60,7 +60,7 @@ func newRig(tb testing.TB) *rig {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	r.ender, err = session.New(session.Options{Table: programs, Container: a.Container, BootID: r.boot, Logger: logger, Patience: patience})
+	r.ender, err = session.New(session.Options{Table: programs, Container: a.Container, BootID: r.boot, Logger: logger, Patience: kerneltest.Patience()})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -79,13 +79,10 @@ func newRig(tb testing.TB) *rig {
 	return r
 }
 
-// patience is how long something may take that must come.
-const patience = 30 * time.Second
-
 // one waits for an event that matches.
 func (r *rig) one(what string, match func(*telemetryv1.Event) bool) *telemetryv1.Event {
 	r.tb.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(kerneltest.Patience())
 	for {
 		r.mu.Lock()
 		changed, events := r.changed, r.events

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -62,15 +63,8 @@ func openDisk(dir string, limit int64) (*disk, error) {
 		d.size += f.size
 		d.next = max(d.next, f.number+1)
 	}
-	slices.SortFunc(d.files, func(a, b file) int { return cmpNumbers(a.number, b.number) })
+	slices.SortFunc(d.files, func(a, b file) int { return cmp.Compare(a.number, b.number) })
 	return d, nil
-}
-
-func cmpNumbers(a, b uint64) int {
-	if a < b {
-		return -1
-	}
-	return 1
 }
 
 func (d *disk) stats() (files, events int) {

@@ -29,8 +29,6 @@ func TestMain(m *testing.M) {
 	kerneltest.Main(m)
 }
 
-const patience = 20 * time.Second
-
 // lines is what a command wrote, for others to wait on.
 type lines struct {
 	mu      sync.Mutex
@@ -58,7 +56,7 @@ func (l *lines) String() string {
 // wait waits until the output matches, and returns the submatches.
 func (l *lines) wait(t testing.TB, pattern string) []string {
 	t.Helper()
-	re, timeout := regexp.MustCompile(pattern), time.After(patience)
+	re, timeout := regexp.MustCompile(pattern), time.After(kerneltest.Patience())
 	for {
 		l.mu.Lock()
 		if l.changed == nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/portcullis-dev/portcullis/agent"
 	"github.com/portcullis-dev/portcullis/agent/kerneltest"
 )
 
@@ -36,12 +37,26 @@ func TestInAPod(t *testing.T) {
 	}
 }
 
+// forMaps is what kernels before 5.11 want besides, which count maps as locked memory.
+func forMaps(t *testing.T) []string {
+	t.Helper()
+	release, err := agent.KernelRelease()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.HasPrefix(release, "5.10.") {
+		return []string{"CAP_SYS_RESOURCE"}
+	}
+	return nil
+}
+
 func runInAPod(t *testing.T, opts kerneltest.Options, coverage []string) {
 	kerneltest.RequireRoot(t)
 	binary, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	opts.Capabilities = append(opts.Capabilities, forMaps(t)...)
 	opts.ReadOnly, opts.Binds = true, map[string]string{"/tmp": filepath.Dir(binary)}
 	pod := kerneltest.Start(t, opts)
 	tool := []string{"/usr/bin/env", "PORTCULLIS_TEST_TOOL=agent", "/tmp/" + filepath.Base(binary)}

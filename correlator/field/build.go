@@ -19,6 +19,8 @@ import (
 const (
 	maxNesting = 32
 	maxGiven   = 4096
+	// maxTold bounds the unknown names of which each is told.
+	maxTold = 20
 )
 
 // Event makes an event of a document of the Elastic Common Schema: nested
@@ -45,8 +47,12 @@ const (
 func (s *Schema) Event(document map[string]any) (*event.Event, error) {
 	b := newBuilder(s)
 	b.flatten("", document, 0)
-	for _, name := range b.unknown {
-		b.problems = append(b.problems, &UnknownFieldError{name, diag.Nearest(name, s.allNames())})
+	for i, name := range b.unknown {
+		if i == maxTold {
+			b.note(fmt.Errorf("and %d more names that are no field", len(b.unknown)-i))
+			break
+		}
+		b.note(&UnknownFieldError{name, diag.Nearest(name, s.allNames())})
 	}
 	return b.build()
 }
@@ -90,15 +96,12 @@ type UnknownFieldError struct {
 
 // Error implements error.
 func (e *UnknownFieldError) Error() string {
-	text := "unknown field " + wrongName(e.Name)
+	text := fmt.Sprintf("unknown field %q", shorten(e.Name))
 	if e.Meant != "" {
 		text += ", did you mean " + e.Meant + "?"
 	}
 	return text
 }
-
-// wrongName is a name that somebody outside chose, fit for a message.
-func wrongName(name string) string { return fmt.Sprintf("%q", shorten(name)) }
 
 // builder makes one event of one document.
 type builder struct {
@@ -119,9 +122,16 @@ type given struct {
 	input
 }
 
+// problem notes what is wrong with a field.
 func (b *builder) problem(name string, err error) {
 	if err != nil {
-		b.problems = append(b.problems, fmt.Errorf("%s: %w", name, err))
+		b.note(fmt.Errorf("%s: %w", displayed(name), err))
+	}
+}
+
+func (b *builder) note(err error) {
+	if err != nil {
+		b.problems = append(b.problems, err)
 	}
 }
 
@@ -179,8 +189,7 @@ func (s *Schema) allNames() []string { return slices.Collect(maps.Keys(s.rows)) 
 
 // takesObject reports whether a field's value may be an object.
 func (d *definition) takesObject() bool {
-	return strings.HasPrefix(d.Name+".", requestPrefix) || strings.HasPrefix(d.Name+".", responsePrefix) ||
-		strings.HasSuffix(d.Name, ".label")
+	return d.within != nil || d.place > 0 && strings.HasSuffix(d.Name, ".label")
 }
 
 // inOrder puts derived fields after the others, and fields of open prefixes
@@ -199,66 +208,15 @@ func inOrder(all map[string]given) []given {
 	})
 }
 
-// findKind tells the kind of event by the fields, and reports those that do not go together.
-func (b *builder) findKind() {
-	var ofAgent, ofAudit, ofFile string
-	for _, name := range slices.Sorted(maps.Keys(b.given)) {
-		switch g := b.given[name]; {
-		case g.isEmpty():
-		case g.Source == audit:
-			ofAudit = cmp.Or(ofAudit, name)
-		case g.Source == agent:
-			ofAgent = cmp.Or(ofAgent, name)
-			if strings.HasPrefix(name, "file.") {
-				ofFile = name
-			}
-		}
-	}
-	if ofAgent != "" && ofAudit != "" {
-		b.problems = append(b.problems, fmt.Errorf("%s and %s are not of one event: the one is known of requests, the other of containers", ofAudit, ofAgent))
-	}
-	switch {
-	case ofAudit != "":
-		b.event.Kind = event.KindAudit
-	case ofFile != "":
-		b.event.Kind = event.KindFile
-	case ofAgent != "":
-		b.event.Kind = event.KindProcess
-	default:
-		b.event.Kind = b.kindByName()
-	}
-	if b.event.Kind == event.KindAudit {
-		auditOf(b.event, true)
-	}
-}
-
-// kindByName tells the kind by what the document calls the event.
-func (b *builder) kindByName() event.Kind {
-	dataset, _ := b.given["event.dataset"].text()
-	copied, _ := b.given["data_stream.dataset"].text()
-	categories, _ := b.given["event.category"].texts()
-	switch dataset = cmp.Or(dataset, copied); {
-	case dataset == event.DatasetAudit:
-		return event.KindAudit
-	case dataset == event.DatasetFile || slices.Contains(categories, "file"):
-		return event.KindFile
-	case dataset == event.DatasetProcess || slices.Contains(categories, "process"):
-		return event.KindProcess
-	}
-	if user := b.given["user.id"]; !user.isEmpty() {
-		if _, err := user.id(); err != nil {
-			return event.KindAudit
-		}
-		return event.KindProcess
-	}
-	return event.KindUnknown
-}
-
 // setAll sets the fields. A derived field is set where the event does not say it yet.
 func (b *builder) setAll() {
+	objects := garden{}
+	defer func() { b.note(objects.harvest(b.event)) }()
 	for _, g := range b.sorted {
 		switch {
 		case g.isEmpty() && !strings.HasPrefix(g.Name, annotationsPrefix):
+		case g.within != nil:
+			b.problem(g.Name, objects.plant(g))
 		case g.set == nil:
 		case g.derived && g.get != nil && !unsaid(b.read(g.definition)):
 		default:
@@ -277,101 +235,6 @@ func unsaid(v value.Value) bool {
 func (b *builder) read(d *definition) value.Value {
 	b.record.Reset(b.event)
 	return d.get(b.record)
-}
-
-// complete fills in what documents leave out.
-func (b *builder) complete() {
-	e := b.event
-	if e.StageTime.IsZero() {
-		e.StageTime = e.Time
-	}
-	if !b.says("portcullis.pod.confidence") {
-		e.Pod.Confidence = ownConfidence(&e.Pod)
-	}
-	usual := usualOf(e)
-	if !b.says("event.dataset") && e.Dataset == "" {
-		e.Dataset = usual.dataset
-	}
-	if !b.says("event.category") {
-		e.Category = usual.category
-	}
-	if !b.says("event.action") {
-		e.Action = usual.action
-	}
-	if e.Audit != nil {
-		b.completeAudit()
-	}
-	if p := e.Process; p != nil && p.Parent != nil {
-		p.Parent.PID = p.PPID
-	}
-}
-
-func (b *builder) completeAudit() {
-	e, a := b.event, b.event.Audit
-	if !b.saysBelow("portcullis.caller.") {
-		a.Caller = event.CallerOf(&a.User)
-	}
-	if !b.saysBelow("portcullis.target.") {
-		a.Target = event.TargetOf(a)
-	}
-	if e.Request == "" {
-		e.Request = event.RequestOf(e.Source, e.Time, a)
-	}
-}
-
-// says reports whether the document has a field, if only to say that it is missing.
-func (b *builder) says(name string) bool {
-	_, ok := b.given[name]
-	return ok
-}
-
-// saysBelow reports whether the document has a field of a prefix.
-func (b *builder) saysBelow(prefix string) bool {
-	for name := range b.given {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
-	}
-	return false
-}
-
-// compareAll reports every field that does not read as it was given: it
-// contradicts another one, or is what no event can have.
-func (b *builder) compareAll() {
-	if len(b.problems) > 0 {
-		return
-	}
-	b.record.Reset(b.event)
-	for _, g := range b.sorted {
-		if g.get == nil || g.isTree() || g.Type == value.Reference && len(g.list()) > 1 {
-			continue
-		}
-		if read := g.get(b.record); !g.equals(read, g.Type) {
-			b.problem(g.Name, contradiction(g, read))
-		}
-	}
-}
-
-func contradiction(g given, read value.Value) error {
-	content := contentOf(read, g.Many && read.Len() != 1)
-	if content == nil {
-		return fmt.Errorf("no event has %s", shown(g.value))
-	}
-	return fmt.Errorf("it is %s by the event's other fields, not %s", shown(content), shown(g.value))
-}
-
-func shown(content any) string {
-	text, err := json.Marshal(content)
-	if err != nil {
-		return fmt.Sprintf("%T", content)
-	}
-	return shorten(string(text))
-}
-
-func sameJSON(a, b any) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && string(x) == string(y)
 }
 
 // hash names an event by its content.

@@ -22,6 +22,8 @@ type definition struct {
 	get getter
 	// set is nil for what cannot be set, only found to be as given.
 	set setter
+	// within is set for what is in a request's object, instead of set.
+	within *place
 	// place is where the row stands in the table, from 1; 0 for fields of open prefixes.
 	place int
 	// derived fields follow from others. They are not in documents that are

@@ -2,9 +2,14 @@
 // process.args or kubernetes.audit.objectRef.resource.
 //
 // A Schema is the table of names, given to the language's compiler; a Record is
-// one event as a compiled rule reads it. Names follow the Elastic Common Schema
-// and Elastic's Kubernetes integration, so that rules written for those run
-// unchanged.
+// one event as a compiled rule reads it. A row of the table points at the Go
+// field once, for reading and for setting: an event can be written as a document
+// and made of one again (Schema.Document and Schema.Event), which is what
+// recordings and rules' unit tests are. The page docs/reference/fields.md is
+// generated from the table.
+//
+// Names follow the Elastic Common Schema and Elastic's Kubernetes integration,
+// so that rules written for those run unchanged.
 //
 // # Pod references
 //

@@ -96,7 +96,7 @@ func (r events) time() time.Time { return noon.Add(time.Duration(r.Int64N(1e15))
 
 func (r events) pod() event.Pod {
 	p := event.Pod{UID: r.maybe(r.text()), Namespace: r.maybe(r.text()), Name: r.maybe(r.text()), Node: r.maybe(r.text()),
-		Confidence: event.Confidence(r.IntN(4)), Candidates: r.texts()} //nolint:gosec // small
+		Confidence: event.Confidence(r.IntN(4)), Candidates: r.texts()}
 	for range r.IntN(3) {
 		if p.Labels == nil {
 			p.Labels = map[string]string{}
@@ -643,5 +643,63 @@ func BenchmarkEvent(b *testing.B) {
 		if _, err := s.Event(document); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestDocumentsOfOthers(t *testing.T) {
+	t.Parallel()
+	s := New()
+	e, unknown, err := s.EventOfOthers(parse(t, `{"process": {"name": "sh", "thread": {"id": 5}}, "agent.id": "x", "ecs": {"version": "8"}, "tags": null}`))
+	if err != nil || e.Process.Name != "sh" {
+		t.Fatalf("%v, %v", e, err)
+	}
+	if diff := cmp.Diff([]string{"agent.id", "ecs.version", "process.thread.id", "tags"}, unknown); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if e, _, err := s.EventOfOthers(parse(t, `{"agent.id": 1, "process.pid": "x"}`)); err == nil || e != nil {
+		t.Errorf("event %v, error %v", e, err)
+	}
+}
+
+// Whoever writes a document decides neither what a terminal does nor how long we think.
+func TestHostileDocuments(t *testing.T) {
+	t.Parallel()
+	s := New()
+	many, paths := map[string]any{}, map[string]any{}
+	for i := range 50_000 {
+		many[fmt.Sprintf("process.nam%d", i)] = "x"
+		paths[fmt.Sprintf("kubernetes.audit.requestObject.a%d.b", i)] = strings.Repeat("x", 100)
+	}
+	for name, row := range map[string]struct {
+		document map[string]any
+		want     string
+	}{
+		"escape in a name":  {map[string]any{"\x1b[31m": 1}, `unknown field "\x1b[31m"`},
+		"escape in a key":   {map[string]any{"kubernetes.audit.annotations.\x1b[31m\n": true}, `"kubernetes.audit.annotations.\x1b[31m\n": want a text, got true`},
+		"escape in a value": {map[string]any{"process.pid": "\x1b[31m"}, `process.pid: want a whole number from 0 to 4294967295, got "\x1b[31m"`},
+		"escape in a path": {map[string]any{"kubernetes.audit.requestObject.\x1b.x": 1, "kubernetes.audit.requestObject.\x1b": 2},
+			`"kubernetes.audit.requestObject.\x1b.x": "\x1b" is given too, and it is no object`},
+		"many unknown names": {many, "and 49980 more names that are no field"},
+		"many fields":        {paths, "is beyond the 4096 fields that one document may have"},
+		"odd keys":           {map[string]any{"process": map[any]any{"name": "sh"}}, `unknown field "process"`},
+		"odd values":         {map[string]any{"process.name": func() {}}, "process.name: want a text, got func()"},
+	} {
+		e, err := s.Event(row.document)
+		if e != nil || err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: event %v, error %.300v, want %q", name, e, err, row.want)
+		}
+		if err != nil && strings.ContainsRune(err.Error(), '\x1b') {
+			t.Errorf("%s: an escape sequence reaches the terminal", name)
+		}
+	}
+}
+
+func TestADocumentIsNotChanged(t *testing.T) {
+	t.Parallel()
+	const text = `{"kubernetes.audit": {"requestObject": {"spec": {"a": [1]}}, "requestObject.spec.hostPID": true, "responseObject.spec": {"x": {}}, "responseObject.spec.x.y": 1}}`
+	document := parse(t, text)
+	build(t, New(), document)
+	if diff := cmp.Diff(parse(t, text), document); diff != "" {
+		t.Errorf("(-before +after):\n%s", diff)
 	}
 }

@@ -63,29 +63,6 @@ func setOutcome(e *event.Event, given input) error {
 	return nil
 }
 
-// usual is how sources classify an event, which a document need not say.
-type usual struct {
-	dataset          string
-	category, action []string
-}
-
-func usualOf(e *event.Event) usual {
-	switch e.Kind {
-	case event.KindAudit:
-		u := usual{dataset: event.DatasetAudit}
-		if e.Audit != nil && e.Audit.Verb != "" {
-			u.action = []string{e.Audit.Verb}
-		}
-		return u
-	case event.KindProcess:
-		return usual{dataset: event.DatasetProcess, category: []string{"process"}}
-	case event.KindFile:
-		return usual{dataset: event.DatasetFile, category: []string{"file"}}
-	default:
-		return usual{}
-	}
-}
-
 // timeRow is a moment. Rules do not read moments: they have sequences.
 func timeRow[T any](name, source, doc string, in part[T], at func(*T) *time.Time) definition {
 	return definition{
@@ -168,7 +145,7 @@ func limitFields() []definition {
 				if r.event.Limit == nil {
 					return value.Missing()
 				}
-				return value.Int(int64(min(r.event.Limit.Suppressed, math.MaxInt64))) //nolint:gosec // bounded
+				return value.Int(int64(min(r.event.Limit.Suppressed, math.MaxInt64)))
 			},
 			set: func(e *event.Event, given input) error {
 				n, err := given.whole(0, math.MaxInt64)

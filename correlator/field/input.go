@@ -241,8 +241,17 @@ func numeral(v any) (string, bool) {
 	}
 }
 
+// displayed is a field's name for a message: below the open prefixes, names are
+// somebody else's words.
+func displayed(name string) string {
+	if quoted := strconv.Quote(shorten(name)); quoted != `"`+name+`"` {
+		return quoted
+	}
+	return name
+}
+
 // maxShown bounds how much of a document an error may quote.
-const maxShown = 80
+const maxShown = 120
 
 // wrong is what is wrong with a value.
 func wrong(want string, got any) error {

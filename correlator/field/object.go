@@ -1,10 +1,7 @@
 package field
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -44,12 +41,15 @@ func (d *document) parse(raw json.RawMessage) {
 
 // object is one of the two objects of a request.
 type object struct {
+	// prefix is that of its fields.
+	prefix string
 	raw    func(*event.Audit) *json.RawMessage
 	parsed func(*Record) *document
 }
 
 func requestObject() object {
 	return object{
+		prefix: requestPrefix,
 		raw:    func(a *event.Audit) *json.RawMessage { return &a.RequestObject },
 		parsed: func(r *Record) *document { return &r.request },
 	}
@@ -57,6 +57,7 @@ func requestObject() object {
 
 func responseObject() object {
 	return object{
+		prefix: responsePrefix,
 		raw:    func(a *event.Audit) *json.RawMessage { return &a.ResponseObject },
 		parsed: func(r *Record) *document { return &r.response },
 	}
@@ -70,6 +71,12 @@ func (o object) root(r *Record) any {
 	d := o.parsed(r)
 	d.parse(*o.raw(r.event.Audit))
 	return d.root
+}
+
+// place is where in a request's object a field is; without a path, it is the whole.
+type place struct {
+	object
+	path []string
 }
 
 // objectField is a path into an object. Its type cannot be known from the
@@ -89,101 +96,28 @@ func objectField(info Info, path string, o object) definition {
 			found.walk(root, segments)
 			return found.value(info.Type)
 		},
-		set: func(e *event.Event, given input) error {
-			if err := given.leaf(info.Type); err != nil {
-				return err
-			}
-			return o.plant(e, segments, given.value)
-		},
+		within: &place{o, segments},
 	}
-}
-
-// plant puts something into the object, at a path of names.
-func (o object) plant(e *event.Event, segments []string, leaf any) error {
-	raw := o.raw(auditOf(e, true))
-	tree, ok := decode(*raw).(map[string]any)
-	if !ok {
-		if len(*raw) > 0 {
-			return errors.New("the object itself is given too, and it is no object")
-		}
-		tree = map[string]any{}
-	}
-	node := tree
-	for i, name := range segments[:len(segments)-1] {
-		if node[name] == nil {
-			node[name] = map[string]any{}
-		}
-		if node, ok = node[name].(map[string]any); !ok {
-			return fmt.Errorf("%s is given too, and it is no object", strings.Join(segments[:i+1], "."))
-		}
-	}
-	last := segments[len(segments)-1]
-	if _, taken := node[last]; taken {
-		return errors.New("is given twice")
-	}
-	node[last] = leaf
-	return o.store(e, tree)
-}
-
-func (o object) store(e *event.Event, tree any) error {
-	raw, err := json.Marshal(tree)
-	if err != nil {
-		return fmt.Errorf("cannot be JSON: %w", err)
-	}
-	*o.raw(auditOf(e, true)) = raw
-	return nil
 }
 
 // wholeObjects are the two objects as they are.
 func wholeObjects() []definition {
-	whole := func(name, doc string, o object) definition {
+	whole := func(doc string, o object) definition {
 		return definition{
-			Info: Info{Name: name, Type: value.Keyword, Source: audit, Doc: doc},
-			set:  func(e *event.Event, given input) error { return o.store(e, given.value) },
+			Info: Info{Name: strings.TrimSuffix(o.prefix, "."), Type: value.Keyword, Source: audit, Doc: doc},
 			write: func(e *event.Event) any {
 				if e.Audit == nil {
 					return nil
 				}
 				return decode(*o.raw(e.Audit))
 			},
+			within: &place{object: o},
 		}
 	}
 	return []definition{
-		whole(strings.TrimSuffix(requestPrefix, "."), "The request's object as a whole.", requestObject()),
-		whole(strings.TrimSuffix(responsePrefix, "."), "The response's object as a whole.", responseObject()),
+		whole("The request's object as a whole.", requestObject()),
+		whole("The response's object as a whole.", responseObject()),
 	}
-}
-
-// decode is an object with its whole numbers exact, nil if it is not JSON.
-func decode(raw json.RawMessage) any {
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.UseNumber()
-	var tree any
-	if decoder.Decode(&tree) != nil {
-		return nil
-	}
-	return plain(tree)
-}
-
-// plain replaces numbers as they are written by Go's own.
-func plain(node any) any {
-	switch node := node.(type) {
-	case json.Number:
-		if i, err := node.Int64(); err == nil {
-			return i
-		}
-		f, _ := node.Float64()
-		return f
-	case map[string]any:
-		for name, child := range node {
-			node[name] = plain(child)
-		}
-	case []any:
-		for i, child := range node {
-			node[i] = plain(child)
-		}
-	}
-	return node
 }
 
 // typeOf guesses the type of a field of the Kubernetes API by its name.

@@ -25,7 +25,7 @@ type progress struct {
 // newProgress shows how much of size is done; -1 if that is not known.
 func newProgress(w io.Writer, what string, size int64, more ...progressbar.Option) *progress {
 	file, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) { //nolint:gosec // a file descriptor
+	if !ok || !term.IsTerminal(int(file.Fd())) {
 		return nil
 	}
 	options := append([]progressbar.Option{

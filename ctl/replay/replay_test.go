@@ -140,7 +140,7 @@ func TestDocuments(t *testing.T) {
 				}
 			}
 		}
-		if err := json.Unmarshal([]byte(line), &document); err != nil {
+		if err = json.Unmarshal([]byte(line), &document); err != nil {
 			t.Fatal(err)
 		}
 		names = append(names, document.Rule.ID)
@@ -247,11 +247,7 @@ func TestMistakes(t *testing.T) {
 	if err := os.Truncate(torn, int64(len(tokenUsed+execInto)+10)); err != nil {
 		t.Fatal(err)
 	}
-	var many []string
-	for range 15 {
-		many = append(many, "no \x1b[2Jevent")
-	}
-	bad := write(t, "bad", append(many, execInto)...)
+	bad := write(t, "bad", append(slices.Repeat([]string{"no \x1b[2Jevent"}, 15), execInto)...)
 	broken := write(t, "broken.yaml", strings.ReplaceAll(ownRule, "process.name", "process.nmae"))
 	for name, row := range map[string]struct {
 		args []string
@@ -340,7 +336,7 @@ func TestSampleRecordings(t *testing.T) {
 	}
 	golden := filepath.Join("testdata", "samples.golden")
 	if *rewrite {
-		if err := os.WriteFile(golden, []byte(out), 0o644); err != nil {
+		if err = os.WriteFile(golden, []byte(out), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

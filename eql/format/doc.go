@@ -27,8 +27,10 @@
 //
 //	sequence by container.id with maxspan=1m
 //	  [process where process.interactive == true]
-//	  [file where file.path in (
-//	      …
+//	  [file where event.action == "open" and
+//	    file.path like "/var/run/secrets/*"
+//	  ] by user.id
+//	until [process where event.type == "end"]
 //
 // Formatting what is formatted changes nothing.
 package format

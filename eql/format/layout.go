@@ -11,6 +11,7 @@ func (p *printer) condition(words []*word) {
 	p.ending(b.next(), 0)
 }
 
+// query lays out a whole query.
 func (p *printer) query(q *query) {
 	if q.filter != nil {
 		p.breakBefore(q.filter.head[0], 0, false)
@@ -67,7 +68,7 @@ func (p *printer) filter(f *filter, indent, after int) {
 		operand = c.operands[0]
 	}
 	first := operand.first()
-	if first.breaks() || p.large(operand, inner, operatorWidth) || !p.fits(operand.flat(), operatorWidth) {
+	if first.breaks() || large(operand, inner, operatorWidth) || !p.fits(operand.flat(), operatorWidth) {
 		p.breakBefore(first, inner, false)
 	}
 	p.expression(f.condition, inner, after)
@@ -101,12 +102,12 @@ func (p *printer) expression(n node, indent, after int) {
 // next operand does not fit; else between all operands.
 func (p *printer) chain(c *chain, indent, after int) {
 	p.chained(c, 0, indent, after)
-	all := !p.brokenByAuthor(c, indent)
+	everywhere := !hasBreaks(c, indent)
 	for i := 1; i < len(c.operands); i++ {
 		p.word(c.operators[i-1])
 		first := c.operands[i].first()
 		tail := tailOf(c, i, after)
-		if all || first.breaks() || p.large(c.operands[i-1], indent, operatorWidth) || p.large(c.operands[i], indent, tail) ||
+		if everywhere || first.breaks() || large(c.operands[i-1], indent, operatorWidth) || large(c.operands[i], indent, tail) ||
 			!p.fits(c.operands[i].flat(), tail) {
 			p.breakBefore(first, indent, true)
 		}
@@ -131,11 +132,11 @@ func tailOf(c *chain, i, after int) int {
 	return after
 }
 
-// brokenByAuthor reports whether there are places where the chain is broken
-// anyhow: by its author, or since an operand goes over several lines.
-func (p *printer) brokenByAuthor(c *chain, indent int) bool {
+// hasBreaks reports whether there are places where the chain is broken anyhow: by
+// its author, or since an operand goes over several lines.
+func hasBreaks(c *chain, indent int) bool {
 	for i, x := range c.operands {
-		if i > 0 && x.first().breaks() || p.large(x, indent, operatorWidth) {
+		if i > 0 && x.first().breaks() || large(x, indent, operatorWidth) {
 			return true
 		}
 	}
@@ -143,7 +144,7 @@ func (p *printer) brokenByAuthor(c *chain, indent int) bool {
 }
 
 // large reports whether a node goes over several lines even if it begins one.
-func (p *printer) large(n node, indent, after int) bool {
+func large(n node, indent, after int) bool {
 	return n.broken() || indent+n.flat()+after > width && breakable(n)
 }
 
@@ -206,7 +207,7 @@ func (p *printer) group(g *group, list bool) {
 		if i > 0 {
 			p.word(g.commas[i-1])
 		}
-		if i == 0 || x.first().breaks() || p.large(x, inner, 1) || p.large(g.items[i-1], inner, 1) || !p.fits(x.flat(), 1) {
+		if i == 0 || x.first().breaks() || large(x, inner, 1) || large(g.items[i-1], inner, 1) || !p.fits(x.flat(), 1) {
 			p.breakBefore(x.first(), inner, i > 0)
 		}
 		deeper := inner

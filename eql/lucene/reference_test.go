@@ -266,7 +266,7 @@ func compare(t testing.TB, expr, text string) (matched, compared bool) {
 // TestAgainstObvious compares random expressions with the obvious implementation.
 func TestAgainstObvious(t *testing.T) {
 	matched, compared := 0, 0
-	for seed := range uint64(10_000) {
+	for seed := range uint64(2_000) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		m, ok := compare(t, randomExpr(r, 3), randomText(r))
 		if m {
@@ -276,7 +276,7 @@ func TestAgainstObvious(t *testing.T) {
 			compared++
 		}
 	}
-	if matched < 1_000 || compared < 8_000 {
+	if matched < 200 || compared < 1_500 {
 		t.Errorf("only %d comparisons and %d matches", compared, matched)
 	}
 }

@@ -12,7 +12,8 @@
 //
 // A Set links the stages of all rules, so that an event is held against them
 // together: what they have in common is evaluated once, and what cannot match is
-// not looked at. Each goroutine has a Memo of it:
+// not looked at. Events are sorted into buckets by a few fields that nearly all
+// rules ask for. Each goroutine has a Memo of the Set:
 //
 //	memo := set.NewMemo()
 //	for event := range events {

@@ -60,7 +60,7 @@ func random(r *rand.Rand, v reflect.Value) {
 func TestUnpackedEventsAreEqual(t *testing.T) {
 	t.Parallel()
 	p := NewPacker()
-	for seed := range uint64(5_000) {
+	for seed := range uint64(3_000) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		var e event.Event
 		for e.Process == nil && e.Audit == nil {

@@ -210,7 +210,7 @@ func (r *reader) written(form, n uint64) string {
 		r.fail("a text of %d bytes in %d", n, len(r.in))
 		return ""
 	}
-	b := r.bytes(int(n)) //nolint:gosec // no more than a length
+	b := r.bytes(int(n))
 	switch form {
 	case hexText:
 		return hex.EncodeToString([]byte(b))
@@ -225,7 +225,7 @@ func (r *reader) written(form, n uint64) string {
 func (r *reader) time() time.Time {
 	if n := r.uvarint(); n != 0 {
 		n--
-		r.last = r.last.Add(time.Duration(n>>1) ^ -time.Duration(n&1)) //nolint:gosec // the bits are what counts
+		r.last = r.last.Add(time.Duration(n>>1) ^ -time.Duration(n&1))
 	} else {
 		r.last = time.Unix(r.varint(), r.varint())
 	}

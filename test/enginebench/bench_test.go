@@ -14,21 +14,13 @@ import (
 // what one of them costs.
 func BenchmarkEvent(b *testing.B) {
 	for _, rules := range []int{ruleload.Block, 1000} {
-		for how, make := range map[string]func(int) (func(), error){"together": together, "alone": alone} {
+		for how, prepare := range map[string]func(int) (func(), error){"together": together, "alone": alone} {
 			b.Run(fmt.Sprintf("rules=%d/how=%s", rules, how), func(b *testing.B) {
-				deliver, err := make(rules)
+				deliver, err := prepare(rules)
 				if err != nil {
 					b.Fatal(err)
 				}
-				_, unit := batch()
-				b.ReportAllocs()
-				from, _ := processorTime()
-				for b.Loop() {
-					deliver()
-				}
-				to, _ := processorTime()
-				b.ReportMetric(float64((to-from).Nanoseconds())/float64(b.N*unit), "cpu-ns/event")
-				b.ReportMetric(0, "ns/op")
+				perEvent(b, len(batch()), deliver)
 			})
 		}
 	}
@@ -49,13 +41,30 @@ func BenchmarkKind(b *testing.B) {
 		for _, e := range ruleload.Events() {
 			b.Run(fmt.Sprintf("rules=%d/kind=%s", rules, e.Name), func(b *testing.B) {
 				c.Match(e.Event)
-				b.ReportAllocs()
-				for b.Loop() {
-					c.Match(e.Event)
-				}
+				perEvent(b, 1, func() { c.Match(e.Event) })
 			})
 		}
 	}
+}
+
+// perEvent reports what one of the events costs that deliver takes, in time of a
+// processor: it is less sensitive to what else the machine does.
+func perEvent(b *testing.B, events int, deliver func()) {
+	b.Helper()
+	b.ReportAllocs()
+	from, err := processorTime()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		deliver()
+	}
+	to, err := processorTime()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64((to-from).Nanoseconds())/float64(b.N*events), "cpu-ns/event")
+	b.ReportMetric(0, "ns/op")
 }
 
 // BenchmarkOpen opens a million sequences; B/open is what each takes.
@@ -70,17 +79,17 @@ func BenchmarkOpen(b *testing.B) {
 	}
 }
 
-// BenchmarkExpiry moves the watermark past a thousand sequences; ns/expired is
+// BenchmarkExpiry moves the watermark past 10,000 sequences; cpu-ns/expired is
 // what each of them costs.
 func BenchmarkExpiry(b *testing.B) {
 	for _, open := range []int{100_000, 1_000_000} {
 		b.Run(fmt.Sprintf("open=%d", open), func(b *testing.B) {
 			for b.Loop() {
-				rows, err := measureExpiry(open, []int{1000}, 9)
+				rows, err := measureExpiry(open, []int{10_000}, 5)
 				if err != nil {
 					b.Fatal(err)
 				}
-				b.ReportMetric(float64(rows[0].spent.Nanoseconds())/1000, "ns/expired")
+				b.ReportMetric(float64(rows[0].spent.Nanoseconds())/10_000, "cpu-ns/expired")
 			}
 			b.ReportMetric(0, "ns/op")
 		})
@@ -106,9 +115,6 @@ func TestEventsCostNoMemory(t *testing.T) {
 		for _, e := range ruleload.Events() {
 			if wanted := c.Match(e.Event); len(wanted) > 0 {
 				t.Errorf("%d rules, %s: rule %s wants it", rules, e.Name, wanted[0].Rule)
-			}
-			if e.Event.Audit != nil && e.Event.Audit.RequestObject != nil {
-				continue // Its object is parsed for the rules that look into it.
 			}
 			if n := testing.AllocsPerRun(100, func() { c.Match(e.Event) }); n != 0 {
 				t.Errorf("%d rules, %s: %v allocations", rules, e.Name, n)

@@ -13,7 +13,7 @@ const (
 	// telemetryFile is the log's name in the server's data directory.
 	telemetryFile = "telemetry.ndjson"
 
-	tokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+	tokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token" //nolint:gosec // a path
 	// header is where the shells put the token. On a command line it would be in
 	// the recording.
 	header = "/tmp/header"
@@ -94,27 +94,44 @@ func (s *story) play(ctx context.Context) error {
 		return err
 	}
 	s.begin = time.Now()
-	if err := ordinary(ctx); err != nil {
-		return err
+	for _, scene := range []func(context.Context) error{
+		ordinary,
+		func(ctx context.Context) error { return work(ctx, alice) },
+		func(ctx context.Context) error { return refused(ctx, eve) },
+		func(ctx context.Context) error { return sideBySide(ctx, alice, mallory) },
+		s.concluded,
+		ordinary,
+	} {
+		if err := scene(ctx); err != nil {
+			return err
+		}
 	}
-	// Work: a command without a terminal.
-	if _, err := alice.Must(ctx, "kubectl", "exec", "-n", "billing", "web-0", "--", "ls", "/tmp"); err != nil {
-		return err
-	}
-	// Nobody gets in whom RBAC refuses.
-	if r, err := eve.Run(ctx, "kubectl", "exec", "-n", "shop", "web-0", "--", "id"); err != nil || r.Code == 0 {
-		return errors.Join(errors.New("eve got in, who has no rights"), err)
-	}
-	if err := s.sideBySide(ctx, alice, mallory); err != nil {
-		return err
-	}
+	s.end = time.Now()
+	return nil
+}
+
+// concluded waits until every rule has fired.
+func (s *story) concluded(ctx context.Context) error {
 	for _, rule := range rules() {
 		if _, err := s.detections.Await(ctx, func(d harness.Detection) bool { return d.Document.Rule.ID == rule }); err != nil {
 			return fmt.Errorf("rule %s did not fire: %w", rule, err)
 		}
 	}
-	err = ordinary(ctx)
-	s.end = time.Now()
+	return nil
+}
+
+// work is a command without a terminal.
+func work(ctx context.Context, alice harness.User) error {
+	_, err := alice.Must(ctx, "kubectl", "exec", "-n", "billing", "web-0", "--", "ls", "/tmp")
+	return err
+}
+
+// refused is an exec by somebody who has no right to it.
+func refused(ctx context.Context, eve harness.User) error {
+	r, err := eve.Run(ctx, "kubectl", "exec", "-n", "shop", "web-0", "--", "id")
+	if err == nil && r.Code == 0 {
+		err = errors.New("eve got in, who has no rights")
+	}
 	return err
 }
 
@@ -129,28 +146,28 @@ func ordinary(ctx context.Context) error {
 }
 
 // sideBySide is the attack, while alice debugs next door in a pod of the same name.
-func (s *story) sideBySide(ctx context.Context, alice, mallory harness.User) error {
-	work, err := shell(ctx, alice, "billing")
+func sideBySide(ctx context.Context, alice, mallory harness.User) error {
+	t, err := shell(ctx, alice, "billing")
 	if err != nil {
 		return err
 	}
-	defer work.Close()
+	defer t.Close()
 	for _, line := range []string{"cat " + tokenFile + " | wc -c", "curl -s http://127.0.0.1:8080/healthz"} {
-		if err := work.Line(ctx, line, prompt); err != nil {
+		if err := t.Line(ctx, line, prompt); err != nil {
 			return err
 		}
 	}
 	// Interactive clients, the whole time, in the pod that did not make the requests.
-	if err := work.Type("while sleep 0.5; do curl -s http://127.0.0.1:8080/healthz; done\n"); err != nil {
+	if err := t.Type("while sleep 0.5; do curl -s http://127.0.0.1:8080/healthz; done\n"); err != nil {
 		return err
 	}
 	if err := attack(ctx, mallory); err != nil {
 		return err
 	}
-	if err := work.Type("\x03"); err != nil {
+	if err := t.Type("\x03"); err != nil {
 		return err
 	}
-	return leave(work)
+	return leave(t)
 }
 
 func attack(ctx context.Context, mallory harness.User) error {

@@ -142,7 +142,7 @@ func (m *maker) request(verb, resource, group, namespace, name, user, agent stri
 	return e
 }
 
-// created is a request whose object is recorded, and asked for by rules.
+// created is a request whose object is recorded.
 func (m *maker) created() *event.Event {
 	e := m.request("create", "pods", "", "shop", "", "system:serviceaccount:kube-system:replicaset-controller", "kube-controller-manager/v1.36.3 (linux/amd64) kubernetes/gomodul")
 	e.Audit.Level, e.Audit.Code = "Request", 201
