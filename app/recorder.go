@@ -9,6 +9,7 @@ import (
 	"github.com/portcullis-dev/portcullis/config"
 	"github.com/portcullis-dev/portcullis/correlator/field"
 	"github.com/portcullis-dev/portcullis/event"
+	"github.com/portcullis-dev/portcullis/notify"
 	"github.com/portcullis-dev/portcullis/telemetrylog"
 )
 
@@ -29,7 +30,7 @@ func newRecorder(cfg config.TelemetryLogConfig, schema *field.Schema, next inges
 		Path:         cfg.Path,
 		MaxMegabytes: cfg.MaxMegabytes,
 		MaxFiles:     cfg.MaxFiles,
-		Document:     schema.Document,
+		Encode:       func(e *event.Event) ([]byte, error) { return notify.Line(schema.Document(e)) },
 		Logger:       logger,
 		Registerer:   reg,
 	})

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -78,8 +79,10 @@ func (k *killer) run() {
 		k.tb.Fatal(err)
 	}
 	kill := func() { _ = cmd.Process.Kill() }
-	early := time.AfterFunc(time.Minute, kill)
+	// It must get ready, and says what it is doing if it does not.
+	early := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Signal(syscall.SIGQUIT) })
 	if rand.IntN(4) == 0 { // While it starts, perhaps.
+		early.Stop()
 		early = time.AfterFunc(rand.N(150*time.Millisecond), kill)
 	}
 	k.read(lines, func() {
@@ -97,7 +100,8 @@ func (k *killer) run() {
 // read reads what the process says until it is no more.
 func (k *killer) read(lines io.Reader, ready func()) {
 	k.tb.Helper()
-	found, records, isReady := map[string]map[int]bool{}, map[string]string{}, false
+	found, records := map[string]map[int]bool{}, map[string]string{}
+	var isReady time.Time
 	for scanner := bufio.NewScanner(lines); scanner.Scan(); {
 		var key, value string
 		var first, last int
@@ -112,7 +116,7 @@ func (k *killer) read(lines io.Reader, ready func()) {
 			_, _ = fmt.Sscan(rest, &key, &value)
 			records[key] = value
 		case "ready":
-			isReady = true
+			isReady = time.Now()
 			k.check(found, records)
 			ready()
 		case "acknowledged":
@@ -129,11 +133,11 @@ func (k *killer) read(lines io.Reader, ready func()) {
 			k.records++
 		}
 	}
-	if !isReady {
+	if isReady.IsZero() {
 		k.early++
-		if !k.keeps {
-			clear(k.promised) // It may have handled them, and let them go.
-		}
+	}
+	if !k.keeps && (isReady.IsZero() || time.Since(isReady) > k.retention/2) {
+		clear(k.promised) // It may have handled them, and let them go.
 	}
 }
 

@@ -38,11 +38,21 @@ func NewEncoder(cluster string) *Encoder {
 // Encode returns the detection as one line of JSON, without the line's end. Secrets
 // are removed; every character that a terminal might obey is escaped.
 func (c *Encoder) Encode(d *event.Detection) ([]byte, error) {
+	line, err := Line(c.document(d))
+	if err != nil {
+		return nil, fmt.Errorf("encode detection %s: %w", d.ID, err)
+	}
+	return line, nil
+}
+
+// Line returns any document as one line of JSON, without the line's end, in
+// which every character that a terminal might obey is escaped.
+func Line(document any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(c.document(d)); err != nil {
-		return nil, fmt.Errorf("encode detection %s: %w", d.ID, err)
+	if err := enc.Encode(document); err != nil {
+		return nil, err
 	}
 	return escapeUnprintable(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
 }

@@ -15,7 +15,6 @@ package telemetrylog
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -45,8 +44,8 @@ type Options struct {
 	MaxMegabytes int
 	// MaxFiles is how many rotated files are kept, default 5. The oldest go first.
 	MaxFiles int
-	// Document makes of an event what is written of it.
-	Document   func(*event.Event) map[string]any
+	// Encode makes the line of an event, without its end.
+	Encode     func(*event.Event) ([]byte, error)
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -57,8 +56,8 @@ func (o Options) validate() error {
 		return errors.New("telemetry log: Options.Path is empty")
 	case o.MaxMegabytes < 0 || o.MaxFiles < 0:
 		return fmt.Errorf("telemetry log: Options.MaxMegabytes is %d, MaxFiles %d: neither can be negative", o.MaxMegabytes, o.MaxFiles)
-	case o.Document == nil:
-		return errors.New("telemetry log: Options.Document is nil")
+	case o.Encode == nil:
+		return errors.New("telemetry log: Options.Encode is nil")
 	case o.Logger == nil:
 		return errors.New("telemetry log: Options.Logger is nil")
 	case o.Registerer == nil:
@@ -158,7 +157,7 @@ func (l *Log) finish() error {
 }
 
 func (l *Log) write(e *event.Event) {
-	line, err := json.Marshal(l.opts.Document(e))
+	line, err := l.opts.Encode(e)
 	if err == nil {
 		err = l.writeLine(append(line, '\n'))
 	}

@@ -28,10 +28,10 @@ func telemetry(id string) *event.Event {
 	return &event.Event{ID: id, Kind: event.KindProcess, Process: &event.Process{Name: "sh"}}
 }
 
-func document(e *event.Event) map[string]any { return map[string]any{"event.id": e.ID} }
+func encode(e *event.Event) ([]byte, error) { return fmt.Appendf(nil, `{"event.id":%q}`, e.ID), nil }
 
 func options(path string) Options {
-	return Options{Path: path, Document: document, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()}
+	return Options{Path: path, Encode: encode, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()}
 }
 
 // finish runs the log until everything is written.
@@ -106,7 +106,7 @@ func TestTheLogIsRotated(t *testing.T) {
 	dir := t.TempDir()
 	o := options(filepath.Join(dir, "telemetry.ndjson"))
 	o.MaxMegabytes, o.MaxFiles = 1, 2
-	o.Document = func(*event.Event) map[string]any { return map[string]any{"x": strings.Repeat("x", 300<<10)} }
+	o.Encode = func(*event.Event) ([]byte, error) { return bytes.Repeat([]byte("x"), 300<<10), nil }
 	l := newLog(t, o)
 	for range 7 {
 		l.Add([]*event.Event{telemetry("a")})
@@ -199,7 +199,7 @@ func TestMistakesAreToldAtOnce(t *testing.T) {
 		"Path is empty":     func(o *Options) { o.Path = "" },
 		"is a directory":    func(o *Options) { o.Path = dir },
 		"MaxFiles -1":       func(o *Options) { o.MaxFiles = -1 },
-		"Document is nil":   func(o *Options) { o.Document = nil },
+		"Encode is nil":     func(o *Options) { o.Encode = nil },
 		"Logger is nil":     func(o *Options) { o.Logger = nil },
 		"Registerer is nil": func(o *Options) { o.Registerer = nil },
 		"duplicate metrics": func(o *Options) {

@@ -666,7 +666,7 @@ func TestHostileDocuments(t *testing.T) {
 	t.Parallel()
 	s := New()
 	many, paths := map[string]any{}, map[string]any{}
-	for i := range 50_000 {
+	for i := range 10_000 {
 		many[fmt.Sprintf("process.nam%d", i)] = "x"
 		paths[fmt.Sprintf("kubernetes.audit.requestObject.a%d.b", i)] = strings.Repeat("x", 100)
 	}
@@ -679,7 +679,7 @@ func TestHostileDocuments(t *testing.T) {
 		"escape in a value": {map[string]any{"process.pid": "\x1b[31m"}, `process.pid: want a whole number from 0 to 4294967295, got "\x1b[31m"`},
 		"escape in a path": {map[string]any{"kubernetes.audit.requestObject.\x1b.x": 1, "kubernetes.audit.requestObject.\x1b": 2},
 			`"kubernetes.audit.requestObject.\x1b.x": "\x1b" is given too, and it is no object`},
-		"many unknown names": {many, "and 49980 more names that are no field"},
+		"many unknown names": {many, "and 9980 more names that are no field"},
 		"many fields":        {paths, "is beyond the 4096 fields that one document may have"},
 		"odd keys":           {map[string]any{"process": map[any]any{"name": "sh"}}, `unknown field "process"`},
 		"odd values":         {map[string]any{"process.name": func() {}}, "process.name: want a text, got func()"},

@@ -484,3 +484,44 @@ func BenchmarkRecord(b *testing.B) {
 		}
 	}
 }
+
+// Reading costs no memory once a record has seen an event of that size: rules read all the time.
+func TestReadingAllocatesNothing(t *testing.T) {
+	s := New()
+	r, fields := s.NewRecord(), len(s.Fields())
+	request := auditEvent()
+	request.Audit.RequestObject, request.Audit.ResponseObject = nil, nil
+	for name, e := range map[string]*event.Event{"telemetry": telemetry(), "audit": request} {
+		readAll := func() {
+			r.Reset(e)
+			for slot := range fields {
+				r.Field(slot)
+			}
+		}
+		if n := testing.AllocsPerRun(100, readAll); n != 0 {
+			t.Errorf("reading all fields of the %s event allocates %.0f times", name, n)
+		}
+	}
+}
+
+// What was read of one event is not what is read of the next, though the memory is.
+func TestValuesOfTheNextEvent(t *testing.T) {
+	t.Parallel()
+	s := New()
+	r := s.NewRecord()
+	f, _ := s.Lookup("process.command_line")
+	p, _ := s.Lookup("orchestrator.resource.name")
+	l, _ := s.Lookup("orchestrator.resource.label")
+	for i := range 20 {
+		e := telemetry()
+		e.Process.Args = []string{"cmd", strings.Repeat("x", i*50)}
+		e.Pod.UID = fmt.Sprint("u", i)
+		e.Pod.Labels = map[string]string{"a": fmt.Sprint(i), "b": "c"}
+		r.Reset(e)
+		got := show(r.Field(p.Slot)) + show(r.Field(l.Slot)) + show(r.Field(f.Slot)) + show(r.Field(p.Slot))
+		pod := fmt.Sprintf(`ref "cart-0" "uid:u%d"`, i)
+		if want := pod + fmt.Sprintf(`["a:%d" "b:c"]"cmd %s"`, i, strings.Repeat("x", i*50)) + pod; got != want {
+			t.Errorf("event %d reads %s, want %s", i, got, want)
+		}
+	}
+}

@@ -100,7 +100,7 @@ anything; 1 if not. Where something was detected nevertheless, it is printed.`,
 		},
 	}
 	flags := c.Flags()
-	flags.StringArrayVar(&o.rules, "rules", nil, "`Folder` or file of rules: our YAML, and Elastic's TOML as it is; may be repeated")
+	flags.StringArrayVar(&o.rules, "rules", nil, "Rules: a `folder` or file of our YAML, or of Elastic's TOML as it is; may be repeated")
 	flags.BoolVar(&o.shipped, "shipped", false, "Run the rules that come with Portcullis, too; they run alone without --rules")
 	flags.StringArrayVar(&o.audit, "audit", nil, "Audit log `file`; may be repeated")
 	flags.StringArrayVar(&o.telemetry, "telemetry", nil, "Telemetry `file`; may be repeated")

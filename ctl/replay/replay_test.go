@@ -50,7 +50,7 @@ func replay(tb testing.TB, stdin string, args ...string) (out, told string, err 
 	streams, in, stdout, stderr := genericiooptions.NewTestIOStreams()
 	in.WriteString(stdin)
 	command := New(streams)
-	command.SetArgs(args)
+	command.SetArgs(append([]string{}, args...)) // nil would be the test's own arguments
 	command.SilenceErrors, command.SilenceUsage = true, true
 	err = command.ExecuteContext(tb.Context())
 	return stdout.String(), stderr.String(), err

@@ -142,7 +142,7 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// TestShippedRules: they can be laid out, and stay what they are.
+// TestShippedRules: they are laid out.
 func TestShippedRules(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join("..", "..", "config", "rules", "*.yaml"))
 	if err != nil || len(files) == 0 {
@@ -154,6 +154,9 @@ func TestShippedRules(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkLaidOut(t, string(text))
+		if diff := cmp.Diff(string(text), mustLayOut(t, string(text))); diff != "" {
+			t.Errorf("run portcullisctl rule fmt config/rules:\n%s", diff)
+		}
 	}
 }
 

@@ -27,6 +27,7 @@
 // the not of every line is tried as well.
 //
 // Run holds an implementation of the language against a script. The fixtures are
-// of use without scripts too: Schema and Event are the simplest implementation
-// of what package value asks for.
+// of use without scripts too: Schema and Event are the simplest implementation of
+// what package value asks for, RandomQuery and SameTree are for what makes trees of
+// texts and texts of trees, and Golden is for texts that people read.
 package eqltest

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -104,5 +105,30 @@ PASS`
 	}
 	if execs, interesting := table.figures("--- FAIL"); execs != "0" || interesting != "0" {
 		t.Errorf("%s, %s", execs, interesting)
+	}
+}
+
+func TestEndOfTheTimeIsNoFailure(t *testing.T) {
+	const clock = "fuzz: elapsed: 1s, execs: 48296 (93609/sec), new interesting: 0 (total: 4)\n" +
+		"--- FAIL: FuzzGood (0.52s)\n    context deadline exceeded\nFAIL\n"
+	for name, c := range map[string]struct {
+		out  string
+		want string
+	}{
+		"the clock":         {clock, "  ok\n"},
+		"an input":          {strings.Replace(clock, "FAIL\n", "    Failing input written to testdata/fuzz/FuzzGood/1\nFAIL\n", 1), "FAILED"},
+		"its own deadline":  {strings.Replace(clock, "    context", "    --- FAIL: FuzzGood (0.00s)\n        a_test.go:1: context", 1), "FAILED"},
+		"something besides": {clock + "panic: lost\n", "FAILED"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out strings.Builder
+			one := task{pkg: &pkg{}, target: "FuzzGood"}
+			if err := newTable(&out, []task{one}).add(one, c.out, errors.New("exit status 1")); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(out.String(), c.want) {
+				t.Errorf("said\n%s", out.String())
+			}
+		})
 	}
 }

@@ -12,7 +12,7 @@ import (
 func testDenial(t *testing.T, w *world) {
 	ctx := step(t)
 	w.check(t, w.Upgrade(ctx, "config.rules."+ruleForbidden+".mode=enforce"))
-	w.check(t, w.Admin().AwaitLog(ctx, "portcullis", "statefulset/portcullis", "audit stream is live"))
+	w.check(t, w.Admin().AwaitLog(ctx, "portcullis", "statefulset/portcullis", "audit events of an API server are seen"))
 	pods := w.deploy(t, "db-0", "shop", "billing")
 	caught, twin := pods[0], pods[1]
 

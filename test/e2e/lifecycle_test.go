@@ -113,7 +113,7 @@ func testUpgrade(t *testing.T, w *world) {
 	ctx := step(t)
 	caught := w.deploy(t, "web-0", "upgraded")[0]
 	w.check(t, w.Upgrade(ctx, "config.mode=enforce"))
-	w.check(t, w.Admin().AwaitLog(ctx, harness.Namespace, "statefulset/portcullis", "audit stream is live"))
+	w.check(t, w.Admin().AwaitLog(ctx, harness.Namespace, "statefulset/portcullis", "audit events of an API server are seen"))
 
 	w.forbiddenCall(t, caught)
 	d := w.await(t, "forbidden-api-request-interactive", caught)

@@ -84,7 +84,7 @@ func (c *Cluster) ConnectAudit(ctx context.Context, flags ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	return c.step("wait for the audit stream", func() error {
-		return c.Admin().AwaitLog(ctx, Namespace, "statefulset/portcullis", "audit stream is live")
+		return c.Admin().AwaitLog(ctx, Namespace, "statefulset/portcullis", "audit events of an API server are seen")
 	})
 }
 

@@ -135,10 +135,16 @@ func refused(ctx context.Context, eve harness.User) error {
 	return err
 }
 
+// atKeyboard is how long somebody looks at what a command has shown: longer than
+// the second within which the rules see a command and a request as one.
+const atKeyboard = 1500 * time.Millisecond
+
 // ordinary lets time pass in which only the application works.
-func ordinary(ctx context.Context) error {
+func ordinary(ctx context.Context) error { return pause(ctx, 8*time.Second) }
+
+func pause(ctx context.Context, d time.Duration) error {
 	select {
-	case <-time.After(8 * time.Second):
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -184,6 +190,9 @@ func attack(ctx context.Context, mallory harness.User) error {
 		request("/tmp/fetch", "configmaps"),
 	} {
 		if err := t.Line(ctx, line, prompt); err != nil {
+			return err
+		}
+		if err := pause(ctx, atKeyboard); err != nil {
 			return err
 		}
 	}
