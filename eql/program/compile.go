@@ -84,7 +84,7 @@ func (c compiler) compare(e *ast.Compare) *node {
 // field is missing.
 func (c compiler) is(e, truth ast.Expr) *node {
 	n := c.node(e)
-	if literal(truth.(*ast.Literal)).Bool() {
+	if Literal(truth.(*ast.Literal)).Bool() {
 		return n
 	}
 	return n.negate()

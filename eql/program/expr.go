@@ -62,7 +62,7 @@ func (c compiler) test(e ast.Expr, l *leaf) *expr {
 func (c compiler) expr(e ast.Expr, l *leaf) *expr {
 	switch e := e.(type) {
 	case *ast.Literal:
-		return settle(&expr{value: literal(e)})
+		return settle(&expr{value: Literal(e)})
 	case *ast.Field:
 		if known, ok := c.info.Fields[e]; ok {
 			return &expr{op: opField, field: l.field(known.Slot)}
@@ -111,7 +111,8 @@ func (c compiler) inList(e *ast.In, l *leaf) *expr {
 	return x
 }
 
-func literal(l *ast.Literal) value.Value {
+// Literal returns the value that a literal stands for.
+func Literal(l *ast.Literal) value.Value {
 	switch l.Kind {
 	case ast.Bool:
 		return value.Bool(l.Bool)
@@ -129,7 +130,7 @@ func literal(l *ast.Literal) value.Value {
 // constant returns the value of an expression without fields.
 func (c compiler) constant(e ast.Expr) value.Value {
 	if l, ok := e.(*ast.Literal); ok {
-		return literal(l)
+		return Literal(l)
 	}
 	l := c.newLeaf(e)
 	return l.x.eval(&frame{scratch: new(scratch)})

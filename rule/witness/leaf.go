@@ -6,6 +6,7 @@ import (
 
 	"github.com/portcullis-dev/portcullis/eql/ast"
 	"github.com/portcullis-dev/portcullis/eql/function"
+	"github.com/portcullis-dev/portcullis/eql/program"
 	"github.com/portcullis-dev/portcullis/eql/value"
 )
 
@@ -224,7 +225,7 @@ func (s *solver) compare(e *ast.Compare, part Part) (test, error) {
 	if op == ast.Equal || op == ast.NotEqual {
 		return s.equal(f, []*ast.Literal{l}, false, part)
 	}
-	return order{op, literal(l)}, nil
+	return order{op, program.Literal(l)}, nil
 }
 
 // lengths is the test of length(field) op n.
@@ -247,7 +248,7 @@ func (s *solver) equal(f *ast.Field, list []*ast.Literal, fold bool, part Part) 
 	case value.Number, value.Boolean:
 		var values among
 		for _, l := range list {
-			values = append(values, literal(l))
+			values = append(values, program.Literal(l))
 		}
 		return values, nil
 	default:
@@ -289,21 +290,6 @@ func literalTexts(list []*ast.Literal) []string {
 		}
 	}
 	return texts
-}
-
-func literal(l *ast.Literal) value.Value {
-	switch l.Kind {
-	case ast.Bool:
-		return value.Bool(l.Bool)
-	case ast.Int:
-		return value.Int(l.Int)
-	case ast.Float:
-		return value.Float(l.Float)
-	case ast.Text:
-		return value.String(l.Text)
-	default:
-		return value.Missing()
-	}
 }
 
 func quote(text string) string { return regexp.QuoteMeta(text) }
