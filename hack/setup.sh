@@ -2,12 +2,13 @@
 # Installs the Debian packages that building and testing Portcullis need, if
 # they are missing: a C compiler for the race detector, clang for the eBPF
 # programs, protoc for the protocol, the authorities that the server's image
-# trusts, and what the agent's tests make containers of. The test cluster
+# trusts, what the agent's tests make containers of, and the disks that the
+# store's tests fill. The test cluster
 # installs its own.
 set -euo pipefail
 
 packages=(ca-certificates gcc libc6-dev clang llvm protobuf-compiler libprotobuf-dev
-  runc busybox-static iproute2 curl bash procps)
+  runc busybox-static iproute2 curl bash procps e2fsprogs mount)
 missing=()
 for p in "${packages[@]}"; do
   dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed || missing+=("$p")

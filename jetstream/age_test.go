@@ -108,9 +108,7 @@ func heldAtOf(tb testing.TB, s *Store, name string, now time.Time) uint64 {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for _, x := range s.streams() {
-		s.tend(tb.Context(), e, x, now)
-	}
+	s.tendAll(tb.Context(), e, now)
 	stream, err := e.js.Stream(tb.Context(), name)
 	if err != nil {
 		tb.Fatal(err)

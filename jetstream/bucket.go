@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -14,12 +15,12 @@ import (
 
 // maxValue is the most bytes that a Bucket's value has, maxKey those of a key.
 const (
-	maxValue = maxMessage
+	maxValue = maxMessage - 1024
 	maxKey   = 512
 )
 
-// Bucket keeps records by key, each for a while after it was last written. What Put and Delete
-// have returned nil for outlives the process.
+// Bucket keeps records by key, each for a while after it was last written, and in any case until the bus has
+// delivered again what was there at the start. What Put and Delete have returned nil for outlives the process.
 type Bucket struct {
 	store   *Store
 	options BucketOptions
@@ -36,7 +37,7 @@ func (s *Store) Bucket(ctx context.Context, o BucketOptions) (*Bucket, error) {
 		return nil, fmt.Errorf("bucket options: %w", err)
 	}
 	b := &Bucket{store: s, options: o}
-	if err := s.adopt(ctx, &tended{stream: b.stream(), create: b.create, age: age{keep: o.TTL}}); err != nil {
+	if err := s.adopt(ctx, &tended{stream: b.stream(), create: b.create, settled: b.settled, age: age{keep: o.TTL}}); err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", o.Name, err)
 	}
 	return b, nil
@@ -44,24 +45,27 @@ func (s *Store) Bucket(ctx context.Context, o BucketOptions) (*Bucket, error) {
 
 func (b *Bucket) stream() string { return "KV_" + b.options.Name }
 
+// settled holds records until the candidates that were there at the start have been delivered again: records say what
+// became of them.
+func (b *Bucket) settled() uint64 {
+	if b.store.replaying() {
+		return 0
+	}
+	return math.MaxUint64
+}
+
 func (b *Bucket) create(ctx context.Context, e *engine) error {
-	config := natsjs.KeyValueConfig{
-		Bucket: b.options.Name, History: 1, MaxBytes: b.options.MaxBytes, MaxValueSize: maxValue, Storage: natsjs.FileStorage,
-	}
-	// A smaller bound would push out what is there.
-	if present, err := e.js.Stream(ctx, b.stream()); err == nil {
-		if held := present.CachedInfo(); held.State.Bytes > uint64(config.MaxBytes) { //nolint:gosec // it is positive
-			config.MaxBytes = held.Config.MaxBytes
-		}
-	}
-	_, err := e.js.CreateOrUpdateKeyValue(ctx, config)
+	_, err := e.js.CreateOrUpdateKeyValue(ctx, natsjs.KeyValueConfig{
+		Bucket: b.options.Name, History: 1, MaxValueSize: maxValue, Storage: natsjs.FileStorage,
+		MaxBytes: b.store.fitting(ctx, e, b.stream(), b.options.MaxBytes),
+	})
 	return b.store.created(ctx, b.stream(), err)
 }
 
 // Put writes a record. ErrFull says that there is no room for it; the one that was there stays.
 func (b *Bucket) Put(ctx context.Context, key string, value []byte) error {
-	if len(value) > maxValue-1024 {
-		return fmt.Errorf("put %q in bucket %s: %d bytes, at most %d fit", key, b.options.Name, len(value), maxValue-1024)
+	if len(value) > maxValue {
+		return fmt.Errorf("put %q in bucket %s: %d bytes, at most %d fit", key, b.options.Name, len(value), maxValue)
 	}
 	return b.do(ctx, "put", key, func(ctx context.Context, kv natsjs.KeyValue, key string) error {
 		_, err := kv.Put(ctx, key, value)

@@ -80,16 +80,16 @@ func TestRecordsOfUnusualSizeAreErrors(t *testing.T) {
 	for name, err := range map[string]error{
 		"no key":     b.Put(t.Context(), "", nil),
 		"long key":   b.Put(t.Context(), strings.Repeat("k", maxKey+1), nil),
-		"long value": b.Put(t.Context(), "k", make([]byte, maxValue)),
+		"long value": b.Put(t.Context(), "k", make([]byte, maxValue+1)),
 	} {
 		if err == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrFull) {
 			t.Errorf("%s: error is %v", name, err)
 		}
 	}
-	if err := b.Put(t.Context(), "k", make([]byte, maxValue-1024)); err != nil {
+	if err := b.Put(t.Context(), "k", make([]byte, maxValue)); err != nil {
 		t.Error(err)
 	}
-	if got := all(t, b); len(got["k"]) != maxValue-1024 {
+	if got := all(t, b); len(got["k"]) != maxValue {
 		t.Errorf("the largest value has %d bytes", len(got["k"]))
 	}
 }
@@ -143,6 +143,34 @@ func TestRecordsGoWhenTheyAreOld(t *testing.T) {
 	heldAtOf(t, s, b.stream(), now.Add(61*time.Minute))
 	if diff := cmp.Diff(map[string]string{"touched": "2", "new": "1"}, all(t, b)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestRecordsOutliveTheCandidatesThatTheyAreAbout starts a store after more time than anything is kept for.
+func TestRecordsOutliveTheCandidatesThatTheyAreAbout(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, options(dir))
+	publish(t, openBus(t, s), candidate("k", 0))
+	put(t, openBucket(t, s), "k/0", "released")
+	shut(t, s)
+
+	o := options(dir)
+	o.Clock = func() time.Time { return time.Now().Add(48 * time.Hour) }
+	s = open(t, o)
+	s.stop() // Its time is the test's from here on.
+	s.housekeeping.Wait()
+	records := openBucket(t, s)
+	if n := heldAtOf(t, s, records.stream(), time.Now()); n != 1 {
+		t.Errorf("%d records are left before the bus is open, want 1", n)
+	}
+	b := openBus(t, s)
+	if n := heldAtOf(t, s, records.stream(), time.Now()); n != 1 {
+		t.Errorf("%d records are left before the replay, want 1", n)
+	}
+	consume(t, b, 1)
+	if n := heldAt(t, s, time.Now()) + heldAtOf(t, s, records.stream(), time.Now()); n != 0 {
+		t.Errorf("%d candidates and records are left after that", n)
 	}
 }
 

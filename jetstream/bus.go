@@ -59,9 +59,10 @@ func (s *Store) Bus(ctx context.Context, o BusOptions) (*Bus, error) {
 	}
 	b := &Bus{store: s, options: o, recent: newRecent(), replayed: make(chan struct{})}
 	err := s.adopt(ctx, &tended{
-		stream: candidateStream, create: b.create, handled: b.handled.Load, age: age{keep: o.Retention},
+		stream: candidateStream, create: b.create, settled: b.handled.Load, age: age{keep: o.Retention},
 	})
 	if err == nil {
+		s.bus.Store(b)
 		err = s.options.Registerer.Register(b.waiting())
 	}
 	if err != nil {
@@ -86,21 +87,12 @@ func (b *Bus) create(ctx context.Context, e *engine) error {
 		Subjects:   []string{candidateSubject + "*"},
 		Storage:    natsjs.FileStorage,
 		Discard:    natsjs.DiscardNew,
-		MaxBytes:   b.options.MaxBytes,
+		MaxBytes:   b.store.fitting(ctx, e, candidateStream, b.options.MaxBytes),
 		MaxMsgSize: maxMessage,
 		DenyDelete: true,
 		// None of its messages has an ID that it could know a duplicate by, and the least
 		// that can be said spares a start looking for them.
 		Duplicates: 100 * time.Millisecond,
-	}
-	present, err := e.js.Stream(ctx, candidateStream)
-	if err == nil {
-		// A smaller bound would push out what is there.
-		if held := present.CachedInfo(); held.State.Bytes > uint64(config.MaxBytes) { //nolint:gosec // it is positive
-			config.MaxBytes = held.Config.MaxBytes
-			b.store.options.Logger.Warn("the bus holds more than its new bound, which applies from the first start at which it fits",
-				"holds", held.State.Bytes, "bound", b.options.MaxBytes, "applies", config.MaxBytes)
-		}
 	}
 	stream, err := e.js.CreateOrUpdateStream(ctx, config)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 const encoding = 1
 
 // maxDecoded bounds what a message may decompress to.
-const maxDecoded = 128 << 20
+const maxDecoded = 64 << 20
 
 // codec turns candidates into a message and back: the version, then, compressed,
 // CBOR (RFC 8949) with the names of Go's fields, so that nothing can be

@@ -151,9 +151,9 @@ func (c *consumption) begin(e *engine) error {
 	return nil
 }
 
-func (c *consumption) replaying() bool {
+func (b *Bus) replaying() bool {
 	select {
-	case <-c.replayed:
+	case <-b.replayed:
 		return false
 	default:
 		return true

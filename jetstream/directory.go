@@ -120,17 +120,22 @@ func (d *directory) writeFormat(name string) error {
 
 func (d *directory) close() error { return d.lock.Close() }
 
-// distrust removes what the server inside has noted about its blocks of messages when it was stopped, so
+// clean removes what the server inside has noted about its blocks of messages when it was stopped, so
 // that it reads and verifies all of them when it starts. It would do so after a crash anyway; after a clean
-// stop it would find damage only while it delivers, and get stuck in it.
-func (d *directory) distrust() error {
-	notes, err := filepath.Glob(filepath.Join(d.stream("*"), "msgs", "index.db"))
-	if err != nil {
-		return err
-	}
-	for _, name := range notes {
-		if err = os.Remove(name); err != nil {
-			return fmt.Errorf("have the store verified: %w", err)
+// stop it would find damage only while it delivers, and get stuck in it. It also removes the files by which
+// the server tries whether it can write, and of which one stays if it is killed meanwhile.
+func (d *directory) clean() error {
+	for _, pattern := range []string{
+		filepath.Join(d.stream("*"), "msgs", "index.db"), filepath.Join(d.stream("*"), "_test_*"), filepath.Join(d.path, "jetstream", "_test_*"),
+	} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			return err
+		}
+		for _, name := range found {
+			if err = os.Remove(name); err != nil {
+				return fmt.Errorf("clean up before the start: %w", err)
+			}
 		}
 	}
 	return nil

@@ -36,7 +36,7 @@
 //
 // After a failed write (a full disk, say) the server inside accepts nothing more. The
 // Store then says ErrUnavailable, and starts it again from disk once the directory
-// can be written. What the disk has damaged is left out and counted; a stream
-// that cannot be opened at all is set aside under "broken" in the directory, and begun anew.
+// can be written. What the disk has damaged is left out and counted. A stream that
+// cannot be loaded at all is an error that says what to do, and is left as it is.
 // docs/design/durability.md has the table of faults and what each costs.
 package jetstream

@@ -99,8 +99,8 @@ func (e *engine) cause() error { return context.Cause(e.life) }
 func (e *engine) health(ours func(stream string) bool) error {
 	var problems []error
 	for _, problem := range e.server.Healthz(&server.HealthzOptions{Details: true}).Errors {
-		// That it did not say within a millisecond that it listens is no problem.
-		if problem.Type != server.HealthzErrorConn && (problem.Stream == "" || ours(problem.Stream)) {
+		// It has others, such as files in its directory that a killed process has left.
+		if problem.Type == server.HealthzErrorJetStream || problem.Type == server.HealthzErrorStream && ours(problem.Stream) {
 			problems = append(problems, errors.New(problem.Error))
 		}
 	}

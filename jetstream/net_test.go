@@ -1,6 +1,8 @@
 package jetstream
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -37,6 +39,30 @@ func read(tb testing.TB, dir string) map[string]string {
 		}
 	}
 	return files
+}
+
+// TestFileThatAKilledProcessHasLeftIsNoProblem leaves the file by which the server inside tries its directory.
+func TestFileThatAKilledProcessHasLeftIsNoProblem(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, options(dir))
+	openBus(t, s)
+	left := filepath.Join(dir, "jetstream", "_test_123")
+	if err := os.WriteFile(left, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e, err := s.current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err = e.health(s.ours); err != nil {
+		t.Error(err)
+	}
+	shut(t, s)
+	open(t, options(dir))
+	if _, err = os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
 }
 
 // TestNetHoldsWhateverAStartDoes kills a start after each of its steps: the next finds the stream as it was.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,6 +16,7 @@ type Store struct {
 	directory *directory
 	codec     *codec
 	setAside  *Bucket
+	bus       atomic.Pointer[Bus]
 
 	housekeeping sync.WaitGroup
 	stop         context.CancelFunc
@@ -75,7 +77,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 
 // start starts an engine on what is in the directory.
 func (s *Store) start(ctx context.Context) (*engine, error) {
-	if err := s.directory.distrust(); err != nil {
+	if err := s.directory.clean(); err != nil {
 		return nil, err
 	}
 	if err := s.directory.spread(); err != nil {
@@ -144,6 +146,14 @@ func (s *Store) replace(next *engine, cause error) {
 	if last != nil {
 		last.stop(cause)
 	}
+}
+
+// replaying reports whether there are candidates from before the start that have not been delivered again.
+func (s *Store) replaying() bool {
+	if b := s.bus.Load(); b != nil {
+		return b.replaying()
+	}
+	return s.directory.has(candidateStream)
 }
 
 // ours reports whether the Store looks after a stream.

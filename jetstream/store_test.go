@@ -126,6 +126,31 @@ func names(candidates []bus.Candidate) []string {
 	return all
 }
 
+// consumeAll returns everything that is stored on a bus that nobody has consumed.
+func consumeAll(tb testing.TB, b *Bus) []string {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), 2*time.Minute)
+	defer cancel()
+	var got []string
+	done := make(chan error, 1)
+	go func() {
+		done <- b.Consume(ctx, func(_ context.Context, c bus.Candidate) error {
+			got = append(got, fmt.Sprintf("%s/%d", c.Key, c.Stage))
+			return nil
+		})
+	}()
+	select {
+	case <-b.Replayed():
+	case <-ctx.Done():
+		tb.Error("the replay does not end")
+	}
+	cancel()
+	if err := <-done; err != nil {
+		tb.Error(err)
+	}
+	return got
+}
+
 func TestOptionsAreChecked(t *testing.T) {
 	t.Parallel()
 	good := options(t.TempDir())

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,8 +20,8 @@ type tended struct {
 	stream string
 	// create makes the stream in an engine, or finds it there.
 	create func(ctx context.Context, e *engine) error
-	// handled is the last sequence that may go, nil if that is for age alone to say.
-	handled func() uint64
+	// settled is the last sequence that may go if it is old enough.
+	settled func() uint64
 	age     age
 }
 
@@ -45,6 +46,11 @@ func (s *Store) adopt(ctx context.Context, t *tended) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if t.stream == candidateStream {
+		// First: what is recorded about candidates goes after them.
+		s.tended = slices.Insert(slices.Clone(s.tended), 0, t)
+		return nil
+	}
 	s.tended = append(s.tended, t)
 	return nil
 }
@@ -148,8 +154,18 @@ func (s *Store) keepHouse(ctx context.Context) {
 			s.restart(ctx)
 			continue
 		}
-		for _, t := range s.streams() {
-			s.tend(ctx, e, t, time.Now())
+		s.tendAll(ctx, e, time.Now())
+	}
+}
+
+// tendAll looks after all streams, until it fails with one: it goes on with that the next time.
+func (s *Store) tendAll(ctx context.Context, e *engine, now time.Time) {
+	ctx, cancel := e.within(ctx, s.options.Timeout)
+	defer cancel()
+	for _, t := range s.streams() {
+		if err := s.tend(ctx, e, t, now); err != nil {
+			s.options.Logger.Warn("stream cannot be looked after", "stream", t.stream, "error", explain(ctx, err))
+			return
 		}
 	}
 }
@@ -196,27 +212,34 @@ func (s *Store) revive(ctx context.Context) error {
 }
 
 // tend lets go of what is old in a stream, and measures what is left.
-func (s *Store) tend(ctx context.Context, e *engine, t *tended, now time.Time) {
-	ctx, cancel := e.within(ctx, s.options.Timeout)
-	defer cancel()
+func (s *Store) tend(ctx context.Context, e *engine, t *tended, now time.Time) error {
 	stream, err := e.js.Stream(ctx, t.stream)
 	if err != nil {
-		s.options.Logger.Warn("stream cannot be looked after", "stream", t.stream, "error", explain(ctx, err))
-		return
+		return err
 	}
 	state := stream.CachedInfo().State
 	s.metrics.bytes.WithLabelValues(t.stream).Set(float64(state.Bytes))
 	s.metrics.messages.WithLabelValues(t.stream).Set(float64(state.Msgs))
-	until := t.age.let(state.LastSeq, now)
-	if t.handled != nil {
-		until = min(until, t.handled())
-	}
+	until := min(t.age.let(state.LastSeq, now), t.settled())
 	if until < state.FirstSeq {
-		return
+		return nil
 	}
-	if err = stream.Purge(ctx, natsjs.WithPurgeSequence(until+1)); err != nil {
-		s.options.Logger.Warn("stream cannot let go of what is old", "stream", t.stream, "error", explain(ctx, err))
+	return stream.Purge(ctx, natsjs.WithPurgeSequence(until+1))
+}
+
+// fitting is the bound to give a stream: less than it holds would push out what is there.
+func (s *Store) fitting(ctx context.Context, e *engine, name string, bound int64) int64 {
+	stream, err := e.js.Stream(ctx, name)
+	if err != nil {
+		return bound // There is none yet.
 	}
+	info := stream.CachedInfo()
+	if info.State.Bytes <= uint64(bound) { //nolint:gosec // it is positive
+		return bound
+	}
+	s.options.Logger.Warn("stream holds more than its new bound, which applies from the first start at which it fits",
+		"stream", name, "holds", info.State.Bytes, "bound", bound, "applies", info.Config.MaxBytes)
+	return info.Config.MaxBytes
 }
 
 // created explains why a stream could not be made.
