@@ -70,7 +70,7 @@ func TestAgentHasNoMoreThanItNeeds(t *testing.T) {
 		ReadOnlyRootFilesystem:   ptr(true),
 		Capabilities: &corev1.Capabilities{
 			Drop: []corev1.Capability{"ALL"},
-			Add:  []corev1.Capability{"BPF", "PERFMON", "KILL"},
+			Add:  []corev1.Capability{"BPF", "PERFMON"},
 		},
 	}
 	if diff := cmp.Diff(want, only(t, pod.Containers).SecurityContext); diff != "" {
@@ -94,7 +94,7 @@ func TestAgentHasNoMoreThanItNeeds(t *testing.T) {
 
 // TestAgentThatEndsNothing: what only serves to end sessions is gone when nobody wants that.
 func TestAgentThatEndsNothing(t *testing.T) {
-	for values, want := range map[string]bool{"": true, "agent: {endSessions: false}": false} {
+	for values, want := range map[string]bool{"": false, "agent: {endSessions: true}": true} {
 		pod := agent(t, render(t, values))
 		add := only(t, pod.Containers).SecurityContext.Capabilities.Add
 		if pod.HostPID != want || slices.Contains(add, "KILL") != want || (pod.SecurityContext.AppArmorProfile != nil) != want {

@@ -189,7 +189,7 @@ agent:
   seccompProfile: {type: Unconfined}
   seLinuxOptions: {type: spc_t}
   maxUnavailable: 1
-  endSessions: false
+  endSessions: true
   spoolOnDisk: true
 crds: {keep: false}
 rbac: {aggregateToView: false}

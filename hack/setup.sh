@@ -3,8 +3,7 @@
 # they are missing: a C compiler for the race detector, clang for the eBPF
 # programs, protoc for the protocol, the authorities that the server's image
 # trusts, what the agent's tests make containers of, and the disks that the
-# store's tests fill. The test cluster
-# installs its own.
+# store's tests fill. The test cluster installs its own.
 set -euo pipefail
 
 packages=(ca-certificates gcc libc6-dev clang llvm protobuf-compiler libprotobuf-dev
