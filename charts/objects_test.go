@@ -82,7 +82,7 @@ func TestAgentHasNoMoreThanItNeeds(t *testing.T) {
 	if *pod.AutomountServiceAccountToken {
 		t.Error("the agent mounts a token for the API server")
 	}
-	if pod.HostNetwork || pod.HostIPC || len(hostPaths(pod)) > 0 {
+	if pod.HostNetwork || pod.HostPID || pod.HostIPC || len(hostPaths(pod)) > 0 {
 		t.Error("the agent reaches into its node by other ways than the kernel's")
 	}
 	for _, mount := range only(t, pod.Containers).VolumeMounts {
