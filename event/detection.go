@@ -10,6 +10,11 @@ type Detection struct {
 	Rule DetectionRule
 	// Time is that of the completing event; At is when the correlator concluded.
 	Time, At time.Time
+	// State says whether the conclusion can still change.
+	State State
+	// SupersededBy is, in State Superseded, the ID of the detection that took its
+	// events; empty where there is none.
+	SupersededBy string
 	// Events are the chain, in the rule's order.
 	Events []*Event
 	// Pod and User are whom it is about; either may be empty.
@@ -17,10 +22,27 @@ type Detection struct {
 	User string
 	// Action is what Portcullis does about it.
 	Action Action
+	// Coverage says what was not seen while its events happened.
+	Coverage Coverage
 	// Why explains an action that fell short of what the rule asks for, for
 	// example because an identity was ambiguous. Empty otherwise.
 	Why string
 }
+
+// State is how far a detection is decided. Events arrive in any order, and one that
+// arrives late can change which events belong together.
+type State string
+
+// The states of a detection.
+const (
+	// Provisional: there is such a chain of events. That is enough to act on.
+	Provisional State = "provisional"
+	// Final: no event that could change it is taken any more.
+	Final State = "final"
+	// Superseded: a late event has changed the pairing, and its events belong to
+	// another detection now, or to none. What it caused is not undone by that.
+	Superseded State = "superseded"
+)
 
 // DetectionRule is what a detection carries of its rule.
 type DetectionRule struct {
