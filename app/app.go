@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/portcullis-dev/portcullis/app/rulebook"
 	"github.com/portcullis-dev/portcullis/auditsink"
-	"github.com/portcullis-dev/portcullis/bus"
 	"github.com/portcullis-dev/portcullis/canary"
 	"github.com/portcullis-dev/portcullis/collector"
 	"github.com/portcullis-dev/portcullis/config"
@@ -68,6 +68,7 @@ type Server struct {
 	rules   *rulebook.Book
 	self    *self
 
+	durable      durable
 	certificates *pki.Manager
 	resolver     *identity.Resolver
 	hold         *identity.Hold
@@ -94,7 +95,7 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	}
 	s := &Server{opts: opts, index: &quarantine.Index{}}
 	for _, build := range []func(context.Context) error{
-		s.buildClients, s.buildRules, s.buildCertificates, s.buildIdentity, s.buildResponse,
+		s.buildClients, s.buildRules, s.buildStore, s.buildCertificates, s.buildIdentity, s.buildResponse,
 		s.buildCorrelation, s.buildCollector, s.buildGate, s.buildEndpoints,
 	} {
 		if err := build(ctx); err != nil {
@@ -135,13 +136,17 @@ func (s *Server) buildCertificates(context.Context) error {
 	return err
 }
 
-func (s *Server) buildIdentity(context.Context) (err error) {
+func (s *Server) buildIdentity(ctx context.Context) (err error) {
 	s.resolver, err = identity.New(identity.Options{
 		Client:     s.clients.kubernetes,
+		Store:      s.durable.identity,
 		Logger:     s.logger("identity"),
 		Registerer: s.opts.Registry,
 	})
 	if err != nil {
+		return err
+	}
+	if err = s.resolver.Load(ctx); err != nil {
 		return err
 	}
 	s.hold, err = identity.NewHold(identity.HoldOptions{Resolver: s.resolver, Registerer: s.opts.Registry})
@@ -177,18 +182,14 @@ func (s *Server) podGone(uid string) bool {
 	return known && !alive
 }
 
-func (s *Server) buildCorrelation(context.Context) (err error) {
+func (s *Server) buildCorrelation(ctx context.Context) (err error) {
 	cfg := s.opts.Config
-	handover, err := bus.NewMemory(bus.MemoryOptions{Registerer: s.opts.Registry})
-	if err != nil {
-		return err
-	}
 	s.correlator, err = correlator.New(correlator.Options{
 		Rules:      s.rules.Rules(),
 		Schema:     s.schema,
 		Mode:       rule.Mode(cfg.Mode),
 		Overrides:  overrides(cfg),
-		Bus:        handover,
+		Bus:        s.durable.bus,
 		Detections: &responder{rules: s.rules, quarantine: s.quarantine, notify: s.notify, logger: s.logger("respond")},
 		Clock:      time.Now,
 		Lateness:   cfg.Lateness.Duration,
@@ -209,6 +210,7 @@ func (s *Server) buildCorrelation(context.Context) (err error) {
 		BlindAfter: blindAfter,
 		LateAfter:  cfg.Lateness.Duration,
 		Offsets:    s.resolver.SetOffsets,
+		Store:      s.durable.identity,
 		Clock:      time.Now,
 		Logger:     s.logger("canary"),
 		Registerer: s.opts.Registry,
@@ -216,11 +218,17 @@ func (s *Server) buildCorrelation(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err = s.canary.Load(ctx); err != nil {
+		return err
+	}
 	s.recorder, err = newRecorder(cfg.TelemetryLog, s.schema, s.correlator, s.logger("telemetry log"), s.opts.Registry)
 	if err != nil {
 		return err
 	}
-	s.pipeline = newPipeline(s.canary, s.hold, s.recorder, s.logger("pipeline"), s.opts.Registry)
+	s.pipeline = newPipeline(pipelineOptions{
+		Pods: s.resolver, Clocks: s.canary, Hold: s.hold, Next: s.recorder, Spool: s.durable.held,
+		Logger: s.logger("pipeline"), Registerer: s.opts.Registry,
+	})
 	return nil
 }
 
@@ -252,15 +260,16 @@ func (s *Server) buildCollector(ctx context.Context) error {
 	return err
 }
 
-// close releases what New has bound.
+// close releases what New has bound and opened.
 func (s *Server) close() error {
-	errs := make([]error, 0, len(s.endpoints)+1)
+	errs := make([]error, 0, len(s.endpoints)+2)
 	for _, e := range s.endpoints {
 		errs = append(errs, e.close())
 	}
 	if s.collectorListener != nil {
 		errs = append(errs, s.collectorListener.Close())
 	}
+	errs = append(errs, s.closeStore())
 	return errors.Join(errs...)
 }
 
@@ -273,7 +282,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, e := range s.endpoints {
 		serving = append(serving, e.part())
 	}
-	return runStages(ctx, s.opts.Logger, []stage{
+	err := runStages(ctx, s.opts.Logger, []stage{
 		{{"notify", s.notify.Run}, {"events", s.events.Run}, {"self", s.self.run}, {"telemetry log", s.recorder.run}},
 		{{"identity", s.resolver.Run}, {"quarantine", s.quarantine.Run}},
 		{{"correlator", s.correlator.Run}},
@@ -281,6 +290,8 @@ func (s *Server) Run(ctx context.Context) error {
 		{{"hold", s.hold.Run}, {"certificates", s.certificates.Run}, {"canary", s.canary.Run}, {"rules", s.followRules}},
 		serving,
 	})
+	// Last: until then somebody may have something to store.
+	return errors.Join(err, s.closeStore())
 }
 
 // Ready says whether the server can really judge, and if not, why.
@@ -292,6 +303,11 @@ func (s *Server) Ready() error {
 		return errors.New("the cluster's pods are not known yet")
 	case !s.quarantine.Synced():
 		return errors.New("the cluster's quarantines are not known yet")
+	case !s.replayed():
+		return errors.New("what was stored before the start is still being joined again")
+	}
+	if err := s.durable.store.Err(); err != nil {
+		return fmt.Errorf("nothing can be stored: %w", err)
 	}
 	return nil
 }

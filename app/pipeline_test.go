@@ -3,26 +3,37 @@ package app
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/portcullis-dev/portcullis/bus"
 	"github.com/portcullis-dev/portcullis/event"
+	"github.com/portcullis-dev/portcullis/identity"
+	"github.com/portcullis-dev/portcullis/jetstream"
 )
 
-// taken is an ingester that keeps what it gets.
+// taken is an ingester that keeps what it gets. The first of its answers are errs.
 type taken struct {
-	ids []string
-	err error
+	ids  []string
+	errs []error
 }
 
 func (i *taken) Ingest(_ context.Context, events []*event.Event) error {
+	if len(i.errs) > 0 {
+		err := i.errs[0]
+		i.errs = i.errs[1:]
+		return err
+	}
 	for _, e := range events {
 		i.ids = append(i.ids, e.ID)
 	}
-	return i.err
+	return nil
 }
 
 // canaries takes out the events whose ID is "canary".
@@ -33,67 +44,274 @@ func (canaries) Take(events []*event.Event) []*event.Event {
 }
 
 // keeper holds events whose pod has no name until let go.
-type keeper struct{ held []func() }
+type keeper struct{ held []func(foreign bool) }
 
-func (k *keeper) Submit(e *event.Event, deliver func(*event.Event)) {
+func (k *keeper) Submit(e *event.Event, deliver identity.Deliver) {
 	if e.Pod.UID != "" && e.Pod.Name == "" {
-		k.held = append(k.held, func() { deliver(e) })
+		k.held = append(k.held, func(foreign bool) {
+			e.Pod.Name = "found"
+			deliver(e, foreign)
+		})
 		return
 	}
-	deliver(e)
+	deliver(e, false)
 }
 
-func TestPipelinePassesCompleteEventsAtOnce(t *testing.T) {
-	correlator := &taken{}
-	p := newPipeline(canaries{}, &keeper{}, correlator, quiet(), prometheus.NewRegistry())
-	if err := p.Ingest(t.Context(), []*event.Event{{ID: "a"}, {ID: "canary"}, {ID: "b"}}); err != nil {
+// known are pods that are known, or never will be.
+type known bool
+
+func (k known) WaitSynced(ctx context.Context) error {
+	if k {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// shelf is a spool in memory.
+type shelf struct {
+	events map[string][]*event.Event
+	err    error
+}
+
+func newShelf() *shelf { return &shelf{events: map[string][]*event.Event{}} }
+
+func (s *shelf) Put(_ context.Context, key string, events []*event.Event) error {
+	if s.err != nil {
+		return s.err
+	}
+	s.events[key] = events
+	return nil
+}
+
+func (s *shelf) Delete(_ context.Context, key string) error {
+	delete(s.events, key)
+	return nil
+}
+
+func (s *shelf) Range(_ context.Context, visit func(string, []*event.Event) error) error {
+	for key, events := range maps.Clone(s.events) {
+		if err := visit(key, events); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parts are a pipeline's neighbours.
+type parts struct {
+	hold       *keeper
+	correlator *taken
+	spool      spool
+	pods       known
+}
+
+func newParts() *parts {
+	return &parts{hold: &keeper{}, correlator: &taken{}, spool: newShelf(), pods: true}
+}
+
+func (p *parts) pipeline() *pipeline {
+	return newPipeline(pipelineOptions{
+		Pods: p.pods, Clocks: canaries{}, Hold: p.hold, Next: p.correlator, Spool: p.spool,
+		Logger: quiet(), Registerer: prometheus.NewRegistry(),
+	})
+}
+
+// spooled is how many events wait in the spool.
+func (p *parts) spooled(t *testing.T) int {
+	t.Helper()
+	count := 0
+	if err := p.spool.Range(t.Context(), func(_ string, events []*event.Event) error {
+		count += len(events)
+		return nil
+	}); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"a", "b"}; !slices.Equal(correlator.ids, want) {
-		t.Errorf("the correlator got %v, want %v", correlator.ids, want)
-	}
+	return count
 }
 
-func TestPipelineTellsTheSourceWhatTheCorrelatorSays(t *testing.T) {
-	full := errors.New("full")
-	p := newPipeline(canaries{}, &keeper{}, &taken{err: full}, quiet(), prometheus.NewRegistry())
-	if err := p.Ingest(t.Context(), []*event.Event{{ID: "a"}}); !errors.Is(err, full) {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestHeldEventsFollow(t *testing.T) {
-	correlator, hold := &taken{}, &keeper{}
-	p := newPipeline(canaries{}, hold, correlator, quiet(), prometheus.NewRegistry())
-	unknown := &event.Event{ID: "unknown pod", Pod: event.Pod{UID: "1"}}
-	if err := p.Ingest(t.Context(), []*event.Event{unknown, {ID: "a"}}); err != nil {
-		t.Fatal(err)
-	}
-	if want := []string{"a"}; !slices.Equal(correlator.ids, want) {
-		t.Fatalf("the correlator got %v, want %v", correlator.ids, want)
-	}
-	hold.held[0]()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // what is left is passed on all the same
-	if err := p.run(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if want := []string{"a", "unknown pod"}; !slices.Equal(correlator.ids, want) {
-		t.Errorf("the correlator got %v, want %v", correlator.ids, want)
-	}
-}
-
-func TestLostHeldEventsAreCounted(t *testing.T) {
-	hold := &keeper{}
-	p := newPipeline(canaries{}, hold, &taken{err: errors.New("gone")}, quiet(), prometheus.NewRegistry())
-	_ = p.Ingest(t.Context(), []*event.Event{{Pod: event.Pod{UID: "1"}}})
-	hold.held[0]()
+// finish runs a pipeline until it has passed on what is late.
+func finish(t *testing.T, p *pipeline) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := p.run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if got := testutil.ToFloat64(p.dropped); got != 1 {
-		t.Errorf("%v events are counted as dropped, want 1", got)
+}
+
+func (p *parts) got(t *testing.T, want ...string) {
+	t.Helper()
+	if !slices.Equal(p.correlator.ids, want) {
+		t.Errorf("the correlator got %v, want %v", p.correlator.ids, want)
 	}
+}
+
+// unknownPod is an event of a pod that nobody has heard of.
+func unknownPod(id string) *event.Event { return &event.Event{ID: id, Pod: event.Pod{UID: "1"}} }
+
+func TestPipelinePassesCompleteEventsAtOnce(t *testing.T) {
+	with := newParts()
+	if err := with.pipeline().Ingest(t.Context(), []*event.Event{{ID: "a"}, {ID: "canary"}, {ID: "b"}}); err != nil {
+		t.Fatal(err)
+	}
+	with.got(t, "a", "b")
+}
+
+func TestPipelineTellsTheSourceWhatTheCorrelatorSays(t *testing.T) {
+	full := errors.New("full")
+	with := newParts()
+	with.correlator.errs = []error{full}
+	if err := with.pipeline().Ingest(t.Context(), []*event.Event{{ID: "a"}}); !errors.Is(err, full) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestHeldEventsFollow(t *testing.T) {
+	with := newParts()
+	p := with.pipeline()
+	if err := p.Ingest(t.Context(), []*event.Event{unknownPod("unknown"), unknownPod("lie"), {ID: "a"}}); err != nil {
+		t.Fatal(err)
+	}
+	with.got(t, "a")
+	with.hold.held[0](false)
+	with.hold.held[1](true)
+	finish(t, p) // What is left is passed on all the same.
+	with.got(t, "a", "unknown")
+	if n := with.spooled(t); n != 0 {
+		t.Errorf("%d events are still in the spool", n)
+	}
+}
+
+func TestHeldEventsAreStoredBeforeTheSourceIsTold(t *testing.T) {
+	dir := t.TempDir()
+	open := func() (*jetstream.Store, *jetstream.Spool) {
+		store, err := jetstream.Open(t.Context(), jetstream.Options{
+			Directory: dir, Clock: time.Now, Logger: quiet(), Registerer: prometheus.NewRegistry(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		held, err := store.Spool(t.Context(), jetstream.BucketOptions{Name: "held", TTL: time.Hour, MaxBytes: heldBytes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return store, held
+	}
+	store, held := open()
+	with := newParts()
+	with.spool = held
+	if err := with.pipeline().Ingest(t.Context(), []*event.Event{unknownPod("x"), {ID: "a"}, unknownPod("y")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil { // The process ends, and nobody has learned of the pod.
+		t.Fatal(err)
+	}
+
+	store, held = open()
+	defer func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	next := newParts()
+	next.spool = held
+	p := next.pipeline()
+	if err := p.resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if next.got(t); len(next.hold.held) != 2 || next.spooled(t) != 2 {
+		t.Fatalf("%d events wait again, %d are in the spool, want 2 and 2", len(next.hold.held), next.spooled(t))
+	}
+	next.hold.held[0](false)
+	finish(t, p)
+	if n := next.spooled(t); n != 2 {
+		t.Errorf("%d events are in the spool while one of them waits, want both", n)
+	}
+	next.hold.held[1](false)
+	finish(t, p)
+	slices.Sort(next.correlator.ids)
+	next.got(t, "x", "y")
+	if n := next.spooled(t); n != 0 {
+		t.Errorf("%d events are still in the spool", n)
+	}
+}
+
+func TestSourceKeepsHeldEventsThatCannotBeStored(t *testing.T) {
+	with := newParts()
+	with.spool = &shelf{err: bus.ErrFull}
+	if err := with.pipeline().Ingest(t.Context(), []*event.Event{unknownPod("x")}); !errors.Is(err, bus.ErrFull) {
+		t.Errorf("got %v, want that the store is full", err)
+	}
+}
+
+func TestSourceKeepsEventsWhilePodsAreNotKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		with := newParts()
+		with.pods = false
+		begin := time.Now()
+		err := with.pipeline().Ingest(t.Context(), []*event.Event{{ID: "a"}})
+		var busy interface{ Busy() bool }
+		if !errors.As(err, &busy) || !busy.Busy() {
+			t.Errorf("got %v, want an error that says to come again", err)
+		}
+		if waited := time.Since(begin); waited != podsPatience {
+			t.Errorf("the source waited %s", waited)
+		}
+	})
+}
+
+func TestHeldEventsAreOfferedUntilTheyAreTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		with := newParts()
+		p := with.pipeline()
+		if err := p.Ingest(t.Context(), []*event.Event{unknownPod("x")}); err != nil {
+			t.Fatal(err)
+		}
+		with.correlator.errs = []error{bus.ErrFull, bus.ErrUnavailable, bus.ErrFull}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		with.hold.held[0](false)
+		go func() { done <- p.run(ctx) }()
+		time.Sleep(time.Minute) // of the bubble's time
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		with.got(t, "x")
+		if n := with.spooled(t); n != 0 {
+			t.Errorf("%d events are still in the spool", n)
+		}
+	})
+}
+
+func TestHeldEventsWithoutRoomAreReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		with := newParts()
+		p := with.pipeline()
+		p.late = make(chan lateEvent, 1)
+		if err := p.Ingest(t.Context(), []*event.Event{unknownPod("x"), unknownPod("y")}); err != nil {
+			t.Fatal(err)
+		}
+		with.hold.held[0](false)
+		with.hold.held[1](false) // finds no room
+		if n := testutil.ToFloat64(p.delayed); n != 1 {
+			t.Errorf("%v events are counted as delayed, want 1", n)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- p.run(ctx) }()
+		synctest.Wait()
+		for _, let := range with.hold.held[2:] { // Those of the spool, as often as they were read.
+			let(false)
+			synctest.Wait()
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(with.correlator.ids, "y") || with.spooled(t) != 0 {
+			t.Errorf("the correlator got %v, %d events are in the spool", with.correlator.ids, with.spooled(t))
+		}
+	})
 }

@@ -27,8 +27,9 @@ func TestTelemetryThatIsTakenIsRecorded(t *testing.T) {
 	if err = r.Ingest(t.Context(), []*event.Event{shell, {ID: "r", Kind: event.KindAudit, Audit: &event.Audit{}}}); err != nil {
 		t.Fatal(err)
 	}
-	next.err = errors.New("full")
-	if err = r.Ingest(t.Context(), []*event.Event{shell}); !errors.Is(err, next.err) {
+	full := errors.New("full")
+	next.errs = []error{full}
+	if err = r.Ingest(t.Context(), []*event.Event{shell}); !errors.Is(err, full) {
 		t.Errorf("the source is told %v", err)
 	}
 	stopped, stop := context.WithCancel(t.Context())

@@ -32,7 +32,10 @@ func (s *Server) buildRules(context.Context) (err error) {
 
 // followRules keeps the rules in force equal to their files until ctx ends.
 func (s *Server) followRules(ctx context.Context) error {
-	return s.rules.Run(ctx, ruleUser{config: s.opts.Config, correlator: s.correlator, self: s.self})
+	return s.rules.Run(ctx, ruleUser{
+		config: s.opts.Config, correlator: s.correlator, self: s.self,
+		retain: func(rules *rule.Set) { s.durable.bus.Retain(s.retention(rules)) },
+	})
 }
 
 // ruleSetter runs rules.
@@ -45,13 +48,19 @@ type ruleUser struct {
 	config     config.Config
 	correlator ruleSetter
 	self       *self
+	// retain has the bus keep candidates for as long as the rules may need them.
+	retain func(*rule.Set)
 }
 
 // UseRules implements rulebook.User.
 func (u ruleUser) UseRules(rules *rule.Set) error {
-	return u.correlator.SetRules(correlator.RuleOptions{
+	err := u.correlator.SetRules(correlator.RuleOptions{
 		Rules: rules, Mode: rule.Mode(u.config.Mode), Overrides: overrides(u.config),
 	})
+	if err == nil {
+		u.retain(rules)
+	}
+	return err
 }
 
 // RulesChanged implements rulebook.User.

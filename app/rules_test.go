@@ -112,7 +112,7 @@ func TestChangedRulesKeepTheirSettings(t *testing.T) {
 	cfg.Mode = config.Enforce
 	cfg.Rules = map[string]config.RuleConfig{"a": {Mode: config.Observe}, "b": {}}
 	rules := &rule.Set{}
-	if err := (ruleUser{config: cfg, correlator: s}).UseRules(rules); !errors.Is(err, s.err) {
+	if err := (ruleUser{config: cfg, correlator: s, retain: func(*rule.Set) { t.Error("the retention is that of rules that were refused") }}).UseRules(rules); !errors.Is(err, s.err) {
 		t.Errorf("error is %v", err)
 	}
 	if s.got.Rules != rules || s.got.Mode != rule.Enforce || !cmp.Equal(s.got.Overrides, map[string]rule.Mode{"a": rule.Observe}) {

@@ -11,8 +11,10 @@
 // least once: a candidate counts as delivered when the handler has returned
 // nil for it, so consumers must know duplicates by the event's ID.
 //
-// Publish holds the sender when the bus is full, until there is room or the
-// context ends: back-pressure, never a silent drop.
+// A bus that has no room for more, or cannot store it, says so: Memory when the
+// sender's context has ended, until which it waits for room, a durable one at once
+// (ErrFull, ErrUnavailable). That is back-pressure: the sender's sender keeps what
+// it has and comes again. Nothing is ever dropped silently.
 //
 // A graceful stop loses nothing: a consumer whose context ends is still given
 // what waits, for a bounded time. What is left then is counted and told.

@@ -160,6 +160,7 @@ config:
   rules: {some-rule: {mode: observe}}
   lateness: 45s
   maxSpan: 5m
+  store: {sync: true, maxMegabytes: 3000, busMaxMegabytes: 2000, reserve: 5m}
   audit: {canaryPeriod: 30s}
   telemetryLog: {path: /var/lib/portcullis/telemetry.ndjson, maxMegabytes: 50, maxFiles: 3}
   pki: {extraNames: [203.0.113.7, audit.example.org]}

@@ -39,6 +39,7 @@ func TestMistakesAreRefused(t *testing.T) {
 		"server: {replicas: 0}":                                 "/server/replicas",
 		"server: {replicas: 3}":                                 "server.replicas: this version runs one replica",
 		"config: {shippedRules: false}":                         "would detect nothing",
+		"config: {store: {busMaxMegabytes: 1500}}":              "config.store.maxMegabytes is 2048: must be at least config.store.busMaxMegabytes and 640 for records, 2140",
 		"persistence: {enabled: false, storageClassName: fast}": "persistence.storageClassName is set",
 		"notifyHTTP: {bearerTokenSecret: {name: t}}":            "of no use without config.notify.http.url",
 		"config: {notify: {http: {url: 'http://siem'}}}\nnotifyHTTP: {bearerTokenSecret: {name: t}}": "must be https",

@@ -49,6 +49,8 @@ type Config struct {
 	MaxSpan metav1.Duration `json:"maxSpan"`
 	// DataDirectory is where the server keeps files.
 	DataDirectory string `json:"dataDirectory"`
+	// Store is what outlives the process, in DataDirectory.
+	Store StoreConfig `json:"store"`
 	// Namespace is the one the server runs in.
 	Namespace string `json:"namespace"`
 
@@ -68,6 +70,23 @@ type RuleConfig struct {
 	// Mode overrides Config.Mode.
 	Mode Mode `json:"mode,omitempty"`
 }
+
+// StoreConfig configures what is kept on disk: the candidates of open sequences, the
+// pods' history, and what was detected and done.
+type StoreConfig struct {
+	// Sync has the disk confirm every write before it is acknowledged, so that it
+	// outlives the machine too, not only the process.
+	Sync bool `json:"sync"`
+	// MaxMegabytes bounds the store, BusMaxMegabytes the candidates in it. What does
+	// not fit is refused: API servers and agents keep it and come again.
+	MaxMegabytes    int `json:"maxMegabytes"`
+	BusMaxMegabytes int `json:"busMaxMegabytes"`
+	// Reserve is how much longer candidates are kept than any rule needs them.
+	Reserve metav1.Duration `json:"reserve"`
+}
+
+// StoreRecordMegabytes is what the store needs besides the candidates.
+const StoreRecordMegabytes = 640
 
 // ListenConfig is an endpoint's address.
 type ListenConfig struct {
@@ -146,6 +165,9 @@ func Default() Config {
 		Lateness:      metav1.Duration{Duration: 2 * time.Minute},
 		MaxSpan:       metav1.Duration{Duration: 10 * time.Minute},
 		DataDirectory: "/var/lib/portcullis",
+		Store: StoreConfig{
+			MaxMegabytes: 2048, BusMaxMegabytes: 1024, Reserve: metav1.Duration{Duration: 3 * time.Minute},
+		},
 		Namespace:     "portcullis",
 		Audit: AuditConfig{
 			Listen:          ":9443",
@@ -230,6 +252,7 @@ func (c *Config) validate() field.ErrorList {
 	if c.Audit.CanaryPeriod.Duration < time.Second {
 		errs = append(errs, field.Invalid(field.NewPath("audit", "canaryPeriod"), c.Audit.CanaryPeriod.Duration.String(), "must be at least 1s"))
 	}
+	errs = append(errs, c.Store.validate(field.NewPath("store"))...)
 	errs = append(errs, c.TelemetryLog.validate(field.NewPath("telemetryLog"))...)
 	errs = append(errs, c.validateAddresses()...)
 	errs = append(errs, c.validateNames()...)
@@ -298,6 +321,21 @@ func (n NotifyHTTPConfig) validate(path *field.Path) field.ErrorList {
 		return field.ErrorList{field.Invalid(path.Child("url"), n.URL, "must be https where a bearer token is sent")}
 	}
 	return nil
+}
+
+func (s StoreConfig) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if s.BusMaxMegabytes < 16 {
+		errs = append(errs, field.Invalid(path.Child("busMaxMegabytes"), s.BusMaxMegabytes, "must be at least 16"))
+	}
+	if least := s.BusMaxMegabytes + StoreRecordMegabytes; s.MaxMegabytes < least {
+		errs = append(errs, field.Invalid(path.Child("maxMegabytes"), s.MaxMegabytes,
+			fmt.Sprintf("must be at least %d: busMaxMegabytes, and %d for records", least, StoreRecordMegabytes)))
+	}
+	if s.Reserve.Duration < 0 || s.Reserve.Duration > 24*time.Hour {
+		errs = append(errs, field.Invalid(path.Child("reserve"), s.Reserve.Duration.String(), "must be between 0s and 24h"))
+	}
+	return errs
 }
 
 func (t TelemetryLogConfig) validate(path *field.Path) field.ErrorList {

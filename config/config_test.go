@@ -48,6 +48,9 @@ func TestMistakes(t *testing.T) {
 		"rule dir":      {"ruleDirectories: [rules]", []string{"ruleDirectories[0]"}},
 		"elastic dir":   {"elasticRuleDirectories: [/ok, rules]", []string{"elasticRuleDirectories[1]"}},
 		"name":          {"namespace: 'Bad Name'", []string{"namespace:"}},
+		"store": {"store: {maxMegabytes: 1000, busMaxMegabytes: 1, reserve: -1s}",
+			[]string{"store.busMaxMegabytes", "store.reserve"}},
+		"store too small": {"store: {maxMegabytes: 1000}", []string{"store.maxMegabytes", "at least 1664"}},
 		"telemetry log": {"telemetryLog: {path: log, maxMegabytes: 0, maxFiles: -1}",
 			[]string{"telemetryLog.path", "telemetryLog.maxMegabytes", "telemetryLog.maxFiles"}},
 	} {

@@ -120,7 +120,7 @@ func (c *cluster) wait(uid, containerID string) *event.Event {
 	done := make(chan *event.Event, 1)
 	c.hold.Submit(&event.Event{
 		Time: time.Now(), Pod: event.Pod{UID: uid, Confidence: event.Exact}, Container: &event.Container{ID: containerID},
-	}, func(e *event.Event) { done <- e })
+	}, func(e *event.Event, _ bool) { done <- e })
 	return <-done
 }
 
@@ -156,7 +156,7 @@ func TestAgainstAPIServer(t *testing.T) {
 		for _, id := range []string{"i1", "c1", "e1"} {
 			c.hold.Submit(&event.Event{
 				Time: time.Now(), Pod: event.Pod{UID: string(p.UID), Node: "node-1"}, Container: &event.Container{ID: id},
-			}, func(e *event.Event) { names <- e.Container.ID + " " + e.Container.Name })
+			}, func(e *event.Event, _ bool) { names <- e.Container.ID + " " + e.Container.Name })
 		}
 		running := func(name, id string) []corev1.ContainerStatus {
 			return []corev1.ContainerStatus{{Name: name, Image: "busybox:1", ContainerID: "containerd://" + id}}
@@ -202,7 +202,7 @@ func TestAgainstAPIServer(t *testing.T) {
 	t.Run("static pod by its hash", func(t *testing.T) {
 		const hash = "3f2a9b7c0d1e4f5a6b7c8d9e0f1a2b3c"
 		done := make(chan *event.Event, 1)
-		c.hold.Submit(&event.Event{Time: time.Now(), Pod: event.Pod{UID: hash, Node: "node-1"}}, func(e *event.Event) { done <- e })
+		c.hold.Submit(&event.Event{Time: time.Now(), Pod: event.Pod{UID: hash, Node: "node-1"}}, func(e *event.Event, _ bool) { done <- e })
 		p := c.create("etcd-node-1", func(p *corev1.Pod) {
 			p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: hash}
 		})

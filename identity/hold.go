@@ -57,6 +57,9 @@ type Hold struct {
 	wake chan struct{}
 }
 
+// Deliver takes an event that is as complete as it will be, or is foreign.
+type Deliver func(e *event.Event, foreign bool)
+
 // waiting are the events of one pod, by the UID of their cgroups.
 type waiting struct {
 	events []*held // oldest first
@@ -66,7 +69,7 @@ type waiting struct {
 type held struct {
 	e        *event.Event
 	uid      string
-	deliver  func(*event.Event)
+	deliver  Deliver
 	deadline time.Time
 	left     bool
 }
@@ -111,7 +114,7 @@ const (
 func (h *Hold) register() error {
 	h.outcome = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "portcullis_identity_held_total",
-		Help: "Telemetry events of pods or containers not known at first, by outcome: resolved, or passed on incomplete because of timeout (of the pod), container-timeout, no-room or stopped, or dropped as foreign.",
+		Help: "Telemetry events of pods or containers not known at first, by outcome: resolved, passed on incomplete because of timeout (of the pod), container-timeout or no-room, left for the next process (stopped), or dropped as foreign.",
 	}, []string{"outcome"})
 	for _, o := range []string{outcomeResolved, outcomeTimeout, outcomeContainer, outcomeNoRoom, outcomeStopped, outcomeForeign} {
 		h.outcome.WithLabelValues(o)
@@ -127,13 +130,14 @@ func (h *Hold) register() error {
 	return errors.Join(h.opts.Registerer.Register(h.outcome), h.opts.Registerer.Register(waiting))
 }
 
-// Submit completes the event and passes it to deliver: at once and in the
+// Submit completes the event and calls deliver with it once: at once and in the
 // caller's goroutine if its pod is known, else later in Run's. Submit never
-// blocks on a pod, and deliver must not block either. A Foreign event is not delivered.
-func (h *Hold) Submit(e *event.Event, deliver func(*event.Event)) {
+// blocks on a pod, and deliver must not block either. Of an event that is Foreign deliver is told
+// that it is a lie: then it must join nothing.
+func (h *Hold) Submit(e *event.Event, deliver Deliver) {
 	if e.Audit != nil || e.Pod.UID == "" {
 		h.opts.Resolver.Complete(e)
-		deliver(e)
+		deliver(e, false)
 		return
 	}
 	uid := e.Pod.UID
@@ -142,18 +146,16 @@ func (h *Hold) Submit(e *event.Event, deliver func(*event.Event)) {
 	}
 }
 
-// finish hands on an event that waits no longer, unless it is foreign.
-func (h *Hold) finish(e *event.Event, deliver func(*event.Event)) Outcome {
+// finish hands on an event that waits no longer.
+func (h *Hold) finish(e *event.Event, deliver Deliver) Outcome {
 	outcome := h.opts.Resolver.Complete(e)
-	if outcome != Foreign {
-		deliver(e)
-	}
+	deliver(e, outcome == Foreign)
 	return outcome
 }
 
 // keep takes the event in, unless there is no room or what it lacks has become known. The UID is that of
 // its cgroup.
-func (h *Hold) keep(uid string, e *event.Event, deliver func(*event.Event)) bool {
+func (h *Hold) keep(uid string, e *event.Event, deliver Deliver) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	// More may have become known since: learned is called after the fact and
@@ -207,15 +209,16 @@ func (h *Hold) signal() {
 	}
 }
 
-// Run passes held events on until the context ends; then it passes on all that
-// still wait and returns nil. Submit must not be called after that.
+// Run passes held events on until the context ends, and then returns nil. What still waits is not passed
+// on: incomplete it would join nothing, so it is for whoever submitted it to keep it for the next process.
+// Submit must not be called after that.
 func (h *Hold) Run(ctx context.Context) error {
 	timer := time.NewTimer(h.opts.Max)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			h.pass(outcomeStopped, h.overdue(time.Time{}))
+			h.outcome.WithLabelValues(outcomeStopped).Add(float64(len(h.overdue(time.Time{}))))
 			return nil
 		case <-h.wake:
 		case <-timer.C:

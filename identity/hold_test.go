@@ -19,11 +19,17 @@ type delivered struct {
 	mu     sync.Mutex
 	events []*event.Event
 	at     []time.Time
+	// foreign is how many were told to be lies.
+	foreign int
 }
 
-func (d *delivered) take(e *event.Event) {
+func (d *delivered) take(e *event.Event, foreign bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if foreign {
+		d.foreign++
+		return
+	}
 	d.events = append(d.events, e)
 	d.at = append(d.at, time.Now())
 }
@@ -118,6 +124,9 @@ func TestHoldDropsForeign(t *testing.T) {
 		h.Submit(from("node-2", "u1"), d.take)
 		if d.count() != 2 || d.events[0].Pod.Node != "node-1" || d.events[1].Pod.Node != "node-1" {
 			t.Errorf("passed on: %+v", d.events)
+		}
+		if d.foreign != 3 {
+			t.Errorf("%d events were told to be lies, want 3", d.foreign)
 		}
 		if h.counted(outcomeForeign) != 2 || h.counted(outcomeResolved) != 2 || testutil.ToFloat64(r.metrics.foreign) != 3 {
 			t.Errorf("%v held ones dropped, %v resolved, %v foreign", h.counted(outcomeForeign), h.counted(outcomeResolved), testutil.ToFloat64(r.metrics.foreign))
@@ -249,14 +258,16 @@ func TestHoldIsBounded(t *testing.T) {
 	})
 }
 
-func TestHoldPassesAllOnWhenItStops(t *testing.T) {
+func TestHoldLeavesWhatWaitsToTheNextProcessWhenItStops(t *testing.T) {
 	var d delivered
+	var stopped *Hold
 	holding(t, HoldOptions{}, func(_ *Resolver, h *Hold) {
+		stopped = h
 		h.Submit(telemetry("u1"), d.take)
 		h.Submit(telemetry("u2"), d.take)
 	})
-	if d.count() != 2 {
-		t.Errorf("%d of 2 events were passed on", d.count())
+	if d.count() != 0 || stopped.counted(outcomeStopped) != 2 {
+		t.Errorf("%d were passed on, %v counted as left, want 0 and 2", d.count(), stopped.counted(outcomeStopped))
 	}
 }
 
@@ -275,7 +286,7 @@ func TestHoldUnderConcurrency(t *testing.T) {
 		uid := fmt.Sprint("u", i)
 		work.Go(func() {
 			for range each {
-				h.Submit(telemetry(uid), func(e *event.Event) { done <- e })
+				h.Submit(telemetry(uid), func(e *event.Event, _ bool) { done <- e })
 			}
 		})
 		work.Go(func() { r.put(newRecord(pod(uid, uid, time.Now()))) })

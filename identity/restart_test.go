@@ -225,7 +225,7 @@ func TestLateBatchAfterARestart(t *testing.T) {
 	})
 	t.Run("telemetry", func(t *testing.T) {
 		passed := false
-		c.hold.Submit(telemetry, func(e *event.Event) {
+		c.hold.Submit(telemetry, func(e *event.Event, _ bool) {
 			passed = true
 			if e.Pod.Name != "web-0" || e.Pod.UID != string(first.UID) || e.Container.Name != "main" {
 				t.Errorf("telemetry of %+v, %+v", e.Pod, e.Container)

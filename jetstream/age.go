@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	natsjs "github.com/nats-io/nats.go/jetstream"
@@ -16,9 +17,12 @@ const ageSteps = 16
 // intervals, up to which sequence there were messages, and lets them go once that is long
 // ago by the process' own, monotonic clock.
 type age struct {
-	keep  time.Duration
-	marks []mark // oldest first
+	keep  atomic.Int64 // a time.Duration
+	marks []mark       // oldest first
 }
+
+// keepFor sets how long messages are kept.
+func (a *age) keepFor(d time.Duration) { a.keep.Store(int64(d)) }
 
 // mark says that the messages up to a sequence were there at a time.
 type mark struct {
@@ -28,14 +32,15 @@ type mark struct {
 
 // let notes the stream's last sequence and returns the last that may go, 0 if none may.
 func (a *age) let(last uint64, now time.Time) uint64 {
-	if n := len(a.marks); n == 0 || (a.marks[n-1].sequence < last && now.Sub(a.marks[n-1].at) >= a.keep/ageSteps) {
+	keep := time.Duration(a.keep.Load())
+	if n := len(a.marks); n == 0 || (a.marks[n-1].sequence < last && now.Sub(a.marks[n-1].at) >= keep/ageSteps) {
 		a.marks = append(a.marks, mark{last, now})
 	}
 	// The newest that is old enough stays, to answer again if the purge fails.
-	for len(a.marks) > 1 && now.Sub(a.marks[1].at) >= a.keep {
+	for len(a.marks) > 1 && now.Sub(a.marks[1].at) >= keep {
 		a.marks = a.marks[1:]
 	}
-	if now.Sub(a.marks[0].at) < a.keep {
+	if now.Sub(a.marks[0].at) < keep {
 		return 0
 	}
 	return a.marks[0].sequence
@@ -53,7 +58,7 @@ func (a *age) start(ctx context.Context, e *engine, stream string, wall time.Tim
 	}
 	now := time.Now()
 	for step := ageSteps; step >= 0; step-- {
-		old := a.keep * time.Duration(step) / ageSteps
+		old := time.Duration(a.keep.Load()) * time.Duration(step) / ageSteps
 		sequence, err := lastBefore(ctx, s, wall.Add(-old))
 		if err != nil {
 			return fmt.Errorf("date stream %s: %w", stream, explain(ctx, err))

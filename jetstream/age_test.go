@@ -10,7 +10,8 @@ import (
 func TestAgeLetsGoWhatIsOldEnoughAndNothingElse(t *testing.T) {
 	t.Parallel()
 	const keep = 16 * time.Minute
-	a := age{keep: keep}
+	var a age
+	a.keepFor(keep)
 	stored := map[uint64]time.Time{} // when a sequence was there at the latest
 	now := time.Unix(0, 0)
 	last, gone := uint64(0), uint64(0)
@@ -114,4 +115,48 @@ func heldAtOf(tb testing.TB, s *Store, name string, now time.Time) uint64 {
 		tb.Fatal(err)
 	}
 	return stream.CachedInfo().State.Msgs
+}
+
+func TestReplayTellsSinceWhenNothingIsMissing(t *testing.T) {
+	t.Parallel()
+	const retention = time.Hour
+	dir := t.TempDir()
+	s := open(t, options(dir))
+	b := openBus(t, s)
+	s.stop() // Its time is the test's from here on.
+	s.housekeeping.Wait()
+	publish(t, b, candidate("k", 0))
+	consume(t, b, 1)
+	if !b.Horizon().IsZero() {
+		t.Errorf("horizon is %s although nothing was let go", b.Horizon())
+	}
+	start := time.Now()
+	heldAt(t, s, start) // marks the first message
+	between := time.Now()
+	publish(t, b, candidate("k", 1))
+	if n := heldAt(t, s, start.Add(retention)); n != 1 {
+		t.Fatalf("%d messages are left, want the last", n)
+	}
+	shut(t, s)
+
+	b = openBus(t, open(t, options(dir)))
+	consume(t, b, 1)
+	if h := b.Horizon(); h.Before(between) || h.After(time.Now()) {
+		t.Errorf("horizon is %s, not when the oldest message came, after %s", h, between)
+	}
+}
+
+func TestRetentionCanChange(t *testing.T) {
+	t.Parallel()
+	var a age
+	a.keepFor(time.Hour)
+	start := time.Now()
+	a.let(5, start)
+	a.keepFor(2 * time.Hour)
+	if n := a.let(5, start.Add(time.Hour+time.Minute)); n != 0 {
+		t.Errorf("messages up to %d may go, before the longer time is over", n)
+	}
+	if n := a.let(5, start.Add(2*time.Hour)); n != 5 {
+		t.Errorf("messages up to %d may go, want 5", n)
+	}
 }

@@ -37,7 +37,7 @@ func (s *Store) Bucket(ctx context.Context, o BucketOptions) (*Bucket, error) {
 		return nil, fmt.Errorf("bucket options: %w", err)
 	}
 	b := &Bucket{store: s, options: o}
-	if err := s.adopt(ctx, &tended{stream: b.stream(), create: b.create, settled: b.settled, age: age{keep: o.TTL}}); err != nil {
+	if err := s.adopt(ctx, newTended(b.stream(), o.TTL, b.create, b.settled)); err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", o.Name, err)
 	}
 	return b, nil

@@ -39,6 +39,7 @@ type Bus struct {
 	store   *Store
 	options BusOptions
 	recent  *recent
+	tended  *tended
 
 	// stored and handled are the last sequences that were, the latter completely.
 	stored, handled atomic.Uint64
@@ -47,6 +48,9 @@ type Bus struct {
 	consumer sync.Mutex
 	position position
 	replayed chan struct{}
+	// horizon is the arrival time (Unix nanoseconds) of the oldest message at the start,
+	// 0 if there was none before it.
+	horizon atomic.Int64
 }
 
 var _ bus.Bus = (*Bus)(nil)
@@ -58,9 +62,8 @@ func (s *Store) Bus(ctx context.Context, o BusOptions) (*Bus, error) {
 		return nil, fmt.Errorf("bus options: %w", err)
 	}
 	b := &Bus{store: s, options: o, recent: newRecent(), replayed: make(chan struct{})}
-	err := s.adopt(ctx, &tended{
-		stream: candidateStream, create: b.create, settled: b.handled.Load, age: age{keep: o.Retention},
-	})
+	b.tended = newTended(candidateStream, o.Retention, b.create, b.handled.Load)
+	err := s.adopt(ctx, b.tended)
 	if err == nil {
 		s.bus.Store(b)
 		err = s.options.Registerer.Register(b.waiting())
@@ -254,3 +257,16 @@ func raise(to *atomic.Uint64, value uint64) {
 // Replayed is closed once Consume has delivered everything that was stored before it began, and
 // its handler has returned for it.
 func (b *Bus) Replayed() <-chan struct{} { return b.replayed }
+
+// Horizon is, once Consume has begun, since when everything that arrived is stored and
+// delivered again; zero if nothing had been let go before the start.
+func (b *Bus) Horizon() time.Time {
+	at := b.horizon.Load()
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, at)
+}
+
+// Retain changes how long candidates are kept, as with other rules.
+func (b *Bus) Retain(retention time.Duration) { b.tended.age.keepFor(retention) }

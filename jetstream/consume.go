@@ -145,6 +145,9 @@ func (c *consumption) begin(e *engine) error {
 	}
 	if c.replaying() && c.started.IsZero() {
 		c.replayTo, c.started = state.LastSeq, time.Now()
+		if state.FirstSeq > 1 && state.Msgs > 0 {
+			c.horizon.Store(state.FirstTime.UnixNano())
+		}
 		c.store.options.Logger.Info("replay begins", "messages", state.Msgs, "bytes", state.Bytes)
 	}
 	c.replayTo, c.stopAt = min(c.replayTo, state.LastSeq), min(c.stopAt, state.LastSeq)

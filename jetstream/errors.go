@@ -1,15 +1,19 @@
 package jetstream
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/portcullis-dev/portcullis/bus"
+)
 
 // What callers can decide by.
 var (
 	// ErrFull says that the size bound is reached. Nothing was stored of the message or value
 	// that met it; trying again later is right.
-	ErrFull = errors.New("jetstream: the store is full")
+	ErrFull = bus.ErrFull
 	// ErrUnavailable says that the store cannot write at present. It tries to
 	// recover by itself; trying again later is right.
-	ErrUnavailable = errors.New("jetstream: the store is not available")
+	ErrUnavailable = bus.ErrUnavailable
 	// ErrLocked says that another process uses the directory.
 	ErrLocked = errors.New("jetstream: another process uses the store")
 	// ErrNewer says that the store was written by a newer version.

@@ -25,6 +25,13 @@ type tended struct {
 	age     age
 }
 
+// newTended makes one whose messages are kept for a time.
+func newTended(stream string, keep time.Duration, create func(context.Context, *engine) error, settled func() uint64) *tended {
+	t := &tended{stream: stream, create: create, settled: settled}
+	t.age.keepFor(keep)
+	return t
+}
+
 // adopt makes a stream and looks after it from now on.
 func (s *Store) adopt(ctx context.Context, t *tended) error {
 	s.attaching.Lock() // Whoever revives the engine meanwhile would not know of it.
