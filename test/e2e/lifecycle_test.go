@@ -31,7 +31,9 @@ func TestPortcullis(t *testing.T) {
 		t.Fatal("nothing can be tested without an installation")
 	}
 	t.Run("rules", func(t *testing.T) { testRules(t, w) })
+	t.Run("same name", func(t *testing.T) { testSameName(t, w) })
 	t.Run("denial", func(t *testing.T) { testDenial(t, w) })
+	t.Run("restart", func(t *testing.T) { testRestart(t, w) })
 	t.Run("reload", func(t *testing.T) { testReload(t, w) })
 	t.Run("erasing", func(t *testing.T) { testErasing(t, w) })
 	t.Run("no feedback", func(t *testing.T) { testNoFeedback(t, w) })
