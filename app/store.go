@@ -20,6 +20,10 @@ const (
 	coverageBytes   = 16 << 20
 )
 
+// lockTimeout is how long a predecessor may take to end that has been told to: what the kubelet gives a
+// pod. A process that gave up at once would only be started again later and later.
+const lockTimeout = 30 * time.Second
+
 // How long records are kept after they were last written.
 const (
 	// detectionsTTL is longer than any candidate that could make the detection again.
@@ -46,12 +50,13 @@ type durable struct {
 func (s *Server) buildStore(ctx context.Context) (err error) {
 	cfg := s.opts.Config.Store
 	s.durable.store, err = jetstream.Open(ctx, jetstream.Options{
-		Directory:  filepath.Join(s.opts.Config.DataDirectory, "store"),
-		Sync:       cfg.Sync,
-		MaxBytes:   int64(cfg.MaxMegabytes) << 20,
-		Clock:      time.Now,
-		Logger:     s.logger("store"),
-		Registerer: s.opts.Registry,
+		Directory:   filepath.Join(s.opts.Config.DataDirectory, "store"),
+		Sync:        cfg.Sync,
+		MaxBytes:    int64(cfg.MaxMegabytes) << 20,
+		LockTimeout: lockTimeout,
+		Clock:       time.Now,
+		Logger:      s.logger("store"),
+		Registerer:  s.opts.Registry,
 	})
 	if err != nil {
 		return err

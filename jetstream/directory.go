@@ -1,12 +1,14 @@
 package jetstream
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,7 +33,7 @@ type directory struct {
 
 // openDirectory makes the directory if need be, sees to it that it is private,
 // locks it, and checks that this version can read it.
-func openDirectory(path string) (*directory, error) {
+func openDirectory(ctx context.Context, path string, o Options) (*directory, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory: %w", err)
 	}
@@ -43,7 +45,10 @@ func openDirectory(path string) (*directory, error) {
 		return nil, fmt.Errorf("the directory cannot be written, make it this user's (%d): %w", os.Getuid(), err)
 	}
 	d := &directory{path: path, lock: lock}
-	if err = d.claim(); err != nil {
+	if err = d.acquire(ctx, o); err == nil {
+		err = d.checkFormat()
+	}
+	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return d, nil
@@ -67,22 +72,38 @@ func private(path string) error {
 	return nil
 }
 
-func (d *directory) claim() error {
-	// The kernel lets go of it when the process ends, however it ends.
-	err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return ErrLocked
+// lockPause is how often a lock is tried that another process holds: the kernel can wait for
+// it, but not for a while only.
+const lockPause = 20 * time.Millisecond
+
+// acquire takes the lock. The kernel lets go of it when the process ends, however it ends.
+func (d *directory) acquire(ctx context.Context, o Options) error {
+	ctx, cancel := context.WithTimeout(ctx, o.LockTimeout)
+	defer cancel()
+	for first := true; ; first = false {
+		err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			return fmt.Errorf("lock the directory: %w", err)
+		}
+		if first && o.LockTimeout > 0 {
+			o.Logger.Warn("another process uses the store, waiting for its end", "directory", d.path, "at most", o.LockTimeout)
+		}
+		select {
+		case <-time.After(lockPause):
+		case <-ctx.Done():
+			return ErrLocked
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("lock the directory: %w", err)
-	}
-	return d.checkFormat()
 }
 
 type formatFile struct {
 	Format int `json:"format"`
 }
 
+// checkFormat sees whether this version can read what is in the directory.
 func (d *directory) checkFormat() error {
 	name := filepath.Join(d.path, formatName)
 	text, err := os.ReadFile(name)

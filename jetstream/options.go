@@ -25,6 +25,9 @@ type Options struct {
 	MaxBytes int64
 	// Timeout is how long an operation may wait for the disk, default 10s.
 	Timeout time.Duration
+	// LockTimeout is how long Open waits for a process that uses the directory to end, as a
+	// predecessor that was told to; default 0, not at all.
+	LockTimeout time.Duration
 	// Clock tells the wall time. Required.
 	Clock func() time.Time
 	// Logger and Registerer are required.
@@ -61,6 +64,8 @@ func (o Options) validate() error {
 		return fmt.Errorf("MaxBytes is %d, must be at least %d", o.MaxBytes, minBytes)
 	case o.Timeout < 0:
 		return fmt.Errorf("negative Timeout %s", o.Timeout)
+	case o.LockTimeout < 0:
+		return fmt.Errorf("negative LockTimeout %s", o.LockTimeout)
 	}
 	return nil
 }

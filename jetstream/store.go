@@ -58,7 +58,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if s.codec, err = newCodec(); err != nil {
 		return err
 	}
-	if s.directory, err = openDirectory(s.options.Directory); err != nil {
+	if s.directory, err = openDirectory(ctx, s.options.Directory, s.options); err != nil {
 		return err
 	}
 	if s.engine, err = s.start(ctx); err != nil {

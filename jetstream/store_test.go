@@ -240,6 +240,32 @@ func TestSecondProcessIsKeptOut(t *testing.T) {
 	}
 }
 
+func TestSuccessorWaitsForItsPredecessor(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first := open(t, options(dir))
+	publish(t, openBus(t, first), candidate("k", 0))
+	waiting := make(chan struct{})
+	o := options(dir)
+	o.LockTimeout = time.Minute
+	o.Logger = slog.New(slog.NewTextHandler(writerFunc(func(line []byte) (int, error) {
+		if strings.Contains(string(line), "waiting for its end") {
+			close(waiting)
+		}
+		return len(line), nil
+	}), nil))
+	go func() {
+		<-waiting
+		shut(t, first)
+	}()
+	consume(t, openBus(t, open(t, o)), 1)
+}
+
+// writerFunc is a function as a writer.
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
 func TestDirectoryIsPrivate(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "made")
