@@ -67,14 +67,30 @@ e2e: setup $(CLUSTER) ## The end-to-end test on a real Kubernetes, which it brin
 	$(GO) test -tags e2e -v -count=1 -timeout 20m -run E2E ./hack/cluster
 	$(GO) test -tags e2e -v -count=1 -timeout 40m ./test/e2e
 
+SEED ?= 1
+
+# FOR has a default of its own here: fuzz' is that of a variable nobody has set.
+.PHONY: torture
+torture: setup $(CLUSTER) ## Thousands of pods of equal names against the real server, killed on the way; SEED=2 FOR=10m NAMES=25 NAMESPACES=40
+	@$(CLUSTER) build
+	@PORTCULLIS_KUBE_BIN="$$($(CLUSTER) build --print-dir)" $(GO) run ./test/torture -seed $(SEED) $(if $(filter-out file,$(origin FOR)),-for $(FOR)) \
+		$(if $(NAMES),-names $(NAMES)) $(if $(NAMESPACES),-namespaces $(NAMESPACES))
+
+.PHONY: chaos
+chaos: setup $(CLUSTER) ## The real server killed hundreds of times, its disk full, slow and damaged, its clock wrong; SEED=2 FOR=1m
+	@$(CLUSTER) build
+	@PORTCULLIS_KUBE_BIN="$$($(CLUSTER) build --print-dir)" $(GO) run ./test/chaos --seed $(SEED) --for $(if $(filter-out file,$(origin FOR)),$(FOR),10m)
+
 .PHONY: test-kernels
 test-kernels: setup ## The agent's tests on older kernels, emulated; KERNEL=5.10|6.1 narrows them
 	@hack/test-kernels.sh $(KERNEL)
 
 .PHONY: bench
-bench: ## Benchmarks; WHAT=engine prints its tables, WHAT=correlator|webhook|auditsink|agent|eql narrows them
+bench: ## Benchmarks; WHAT=engine and WHAT=ingest print their tables, WHAT=correlator|webhook|auditsink|agent|eql narrows them
 ifeq ($(WHAT),engine)
 	$(GO) run ./test/enginebench
+else ifeq ($(WHAT),ingest)
+	$(GO) run ./test/ingestbench
 else
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./$(if $(WHAT),$(WHAT)/)...
 endif

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,8 +25,8 @@ import (
 	"github.com/portcullis-dev/portcullis/notify"
 	"github.com/portcullis-dev/portcullis/pki"
 	"github.com/portcullis-dev/portcullis/quarantine"
+	"github.com/portcullis-dev/portcullis/record"
 	"github.com/portcullis-dev/portcullis/rule"
-	"github.com/portcullis-dev/portcullis/webhook"
 )
 
 // blindAfter is how long the audit stream may be silent before the server calls
@@ -69,6 +70,7 @@ type Server struct {
 	self    *self
 
 	durable      durable
+	oversight    *oversight
 	certificates *pki.Manager
 	resolver     *identity.Resolver
 	hold         *identity.Hold
@@ -79,12 +81,14 @@ type Server struct {
 	events       *quarantine.Events
 	index        *quarantine.Index
 	quarantine   *quarantine.Manager
+	record       *record.Book
 	notify       *notify.Fanout
 	collector    *collector.Server
-	webhook      *webhook.Server
 
-	endpoints         []*endpoint
+	endpoints         endpoints
 	collectorListener net.Listener
+	// serving is set while the endpoints take work.
+	serving atomic.Bool
 }
 
 // New builds the server and binds its addresses. Nothing runs before Run; after
@@ -95,8 +99,8 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	}
 	s := &Server{opts: opts, index: &quarantine.Index{}}
 	for _, build := range []func(context.Context) error{
-		s.buildClients, s.buildRules, s.buildStore, s.buildCertificates, s.buildIdentity, s.buildResponse,
-		s.buildCorrelation, s.buildCollector, s.buildGate, s.buildEndpoints,
+		s.buildClients, s.buildRules, s.buildStore, s.buildOversight, s.buildCertificates, s.buildIdentity, s.buildResponse,
+		s.buildCorrelation, s.buildCollector, s.buildEndpoints,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, errors.Join(err, s.close())
@@ -112,15 +116,21 @@ func (s *Server) buildClients(context.Context) (err error) {
 	return err
 }
 
+func (s *Server) buildOversight(ctx context.Context) (err error) {
+	s.oversight, err = newOversight(ctx, s)
+	return err
+}
+
 func (s *Server) buildCertificates(context.Context) error {
 	cfg := s.opts.Config
 	store, err := pki.NewStore(pki.StoreOptions{
-		Client:        s.clients.objects,
-		Namespace:     cfg.Namespace,
-		ServingSecret: cfg.PKI.ServingSecret,
-		SinkCASecret:  cfg.PKI.SinkCASecret,
-		Clock:         time.Now,
-		Logger:        s.logger("pki"),
+		Client:           s.clients.objects,
+		Namespace:        cfg.Namespace,
+		ServingSecret:    cfg.PKI.ServingSecret,
+		SinkCASecret:     cfg.PKI.SinkCASecret,
+		SinkTokensSecret: cfg.PKI.SinkTokensSecret,
+		Clock:            time.Now,
+		Logger:           s.logger("pki"),
 	})
 	if err != nil {
 		return err
@@ -153,7 +163,13 @@ func (s *Server) buildIdentity(ctx context.Context) (err error) {
 	return err
 }
 
-func (s *Server) buildResponse(context.Context) (err error) {
+func (s *Server) buildResponse(ctx context.Context) (err error) {
+	s.record, err = record.New(ctx, record.Options{
+		Store: s.durable.detections, Clock: time.Now, Logger: s.logger("record"), Registerer: s.opts.Registry,
+	})
+	if err != nil {
+		return err
+	}
 	s.events, err = quarantine.NewEvents(quarantine.EventsOptions{
 		Client: s.clients.kubernetes, Logger: s.logger("events"), Registerer: s.opts.Registry,
 	})
@@ -165,13 +181,14 @@ func (s *Server) buildResponse(context.Context) (err error) {
 		Index:      s.index,
 		Announcer:  s.events,
 		PodGone:    s.podGone,
+		Record:     s.record,
 		Logger:     s.logger("quarantine"),
 		Registerer: s.opts.Registry,
 	})
 	if err != nil {
 		return err
 	}
-	s.notify, err = newNotifiers(s.opts, s.logger("notify"))
+	s.notify, err = newNotifiers(ctx, s.opts, s.durable.outbox, s.logger("notify"))
 	return err
 }
 
@@ -185,12 +202,18 @@ func (s *Server) podGone(uid string) bool {
 func (s *Server) buildCorrelation(ctx context.Context) (err error) {
 	cfg := s.opts.Config
 	s.correlator, err = correlator.New(correlator.Options{
-		Rules:      s.rules.Rules(),
-		Schema:     s.schema,
-		Mode:       rule.Mode(cfg.Mode),
-		Overrides:  overrides(cfg),
-		Bus:        s.durable.bus,
-		Detections: &responder{rules: s.rules, quarantine: s.quarantine, notify: s.notify, logger: s.logger("respond")},
+		Rules:     s.rules.Rules(),
+		Schema:    s.schema,
+		Mode:      rule.Mode(cfg.Mode),
+		Overrides: overrides(cfg),
+		Bus:       s.durable.bus,
+		Detections: &responder{
+			rules: s.rules, quarantine: s.quarantine, record: s.record, notify: s.notify, clock: time.Now, logger: s.logger("respond"),
+		},
+		Known:      s.record.Known,
+		Replay:     s.durable.bus,
+		Coverage:   s.oversight.ledger.Of,
+		Dropped:    s.oversight.forgot,
 		Clock:      time.Now,
 		Lateness:   cfg.Lateness.Duration,
 		MaxSpan:    cfg.MaxSpan.Duration,
@@ -226,7 +249,7 @@ func (s *Server) buildCorrelation(ctx context.Context) (err error) {
 		return err
 	}
 	s.pipeline = newPipeline(pipelineOptions{
-		Pods: s.resolver, Clocks: s.canary, Hold: s.hold, Next: s.recorder, Spool: s.durable.held,
+		Pods: s.resolver, Clocks: s.oversight.watching(s.canary), Hold: s.hold, Next: s.recorder, Spool: s.durable.held,
 		Logger: s.logger("pipeline"), Registerer: s.opts.Registry,
 	})
 	return nil
@@ -245,6 +268,7 @@ func (s *Server) buildCollector(ctx context.Context) error {
 	}
 	s.collector, err = collector.New(collector.Options{
 		Pipeline:      s.pipeline,
+		Losses:        s.oversight.ledger.Agents(),
 		Authenticator: reviewer,
 		Placement:     s.resolver,
 		Ready:         s.resolver.Synced,
@@ -262,10 +286,7 @@ func (s *Server) buildCollector(ctx context.Context) error {
 
 // close releases what New has bound and opened.
 func (s *Server) close() error {
-	errs := make([]error, 0, len(s.endpoints)+2)
-	for _, e := range s.endpoints {
-		errs = append(errs, e.close())
-	}
+	errs := []error{s.endpoints.close()}
 	if s.collectorListener != nil {
 		errs = append(errs, s.collectorListener.Close())
 	}
@@ -275,28 +296,36 @@ func (s *Server) close() error {
 
 // Run runs the server until ctx ends or a part of it fails. It runs once.
 func (s *Server) Run(ctx context.Context) error {
-	serving := make(stage, 0, 2+len(s.endpoints))
-	serving = append(serving,
+	serving := append(s.endpoints.serving(),
 		part{"collector", func(ctx context.Context) error { return s.collector.Serve(ctx, s.collectorListener) }},
-		part{"webhook", s.webhook.Run})
-	for _, e := range s.endpoints {
-		serving = append(serving, e.part())
-	}
+		part{"readiness", s.serve})
 	err := runStages(ctx, s.opts.Logger, []stage{
-		{{"notify", s.notify.Run}, {"events", s.events.Run}, {"self", s.self.run}, {"telemetry log", s.recorder.run}},
+		{{"health", s.endpoints.health.Run}},
+		{{"coverage", s.oversight.ledger.Run}, {"status", s.oversight.publisher.Run}},
+		{{"notify", s.notify.Run}, {"record", s.record.Run}, {"events", s.events.Run}, {"self", s.self.run}, {"telemetry log", s.recorder.run}},
 		{{"identity", s.resolver.Run}, {"quarantine", s.quarantine.Run}},
 		{{"correlator", s.correlator.Run}},
 		{{"pipeline", s.pipeline.run}},
-		{{"hold", s.hold.Run}, {"certificates", s.certificates.Run}, {"canary", s.canary.Run}, {"rules", s.followRules}},
+		{{"hold", s.hold.Run}, {"certificates", s.certificates.Run}, {"canary", s.canary.Run}, {"rules", s.followRules}, {"oversight", s.oversight.run}},
 		serving,
 	})
 	// Last: until then somebody may have something to store.
 	return errors.Join(err, s.closeStore())
 }
 
+// serve is ready for work until ctx ends: with the endpoints, which are the last to begin and the first to end.
+func (s *Server) serve(ctx context.Context) error {
+	s.serving.Store(true)
+	<-ctx.Done()
+	s.serving.Store(false)
+	return nil
+}
+
 // Ready says whether the server can really judge, and if not, why.
 func (s *Server) Ready() error {
 	switch {
+	case !s.serving.Load():
+		return errors.New("it is starting, or stopping")
 	case s.certificates.ServingTrust() == nil:
 		return errors.New("certificates are not made yet")
 	case !s.resolver.Synced():

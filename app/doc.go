@@ -15,5 +15,6 @@
 // taken port is an error before anything runs. Run starts the parts in the
 // order in which they need each other, and ends them in the opposite one:
 // first the endpoints stop taking work and finish what they have, then the
-// correlator drains, then the notifiers.
+// correlator drains, then the notifiers, and the store is closed last.
+// docs/design/lifecycle.md tells the whole of it.
 package app

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -14,9 +15,45 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 
 	"github.com/portcullis-dev/portcullis/auditsink"
+	"github.com/portcullis-dev/portcullis/endpoint"
 )
 
-// buildEndpoints binds what is plain HTTP inside; collector and webhook have servers of their own.
+// sinkLimits leave the shedding to the sink, which answers 429 and knows what it has taken.
+func sinkLimits() endpoint.Limits {
+	return endpoint.Limits{
+		// A batch of some MiB should not wait for the window, and its sender is known.
+		ReceiveBuffer: 512 << 10,
+		Streams:       250,
+		Requests:      4 * auditsink.DefaultMaxRequests,
+		// The sink has deadlines of its own for each: these are longer.
+		ReadTimeout:  auditsink.DefaultReadTimeout + 5*time.Second,
+		WriteTimeout: auditsink.DefaultReadTimeout + auditsink.DefaultIngestTimeout + 5*time.Second,
+	}
+}
+
+// fewCallers are limits for the metrics and the probes.
+func fewCallers() endpoint.Limits { return endpoint.Limits{Connections: 64, Streams: 8, Requests: 16} }
+
+// endpoints are those that speak HTTP; the collector has a server of its own. They are nil until they are bound.
+type endpoints struct{ health, metrics, audit, webhook *endpoint.Server }
+
+// serving are those that bring work. The health endpoint is not among them: it answers as long as there is anything to tell.
+func (e *endpoints) serving() stage {
+	return stage{{"metrics", e.metrics.Run}, {"audit", e.audit.Run}, {"webhook", e.webhook.Run}}
+}
+
+// close releases the addresses of endpoints that never ran.
+func (e *endpoints) close() error {
+	var errs []error
+	for _, bound := range []*endpoint.Server{e.health, e.metrics, e.audit, e.webhook} {
+		if bound != nil {
+			errs = append(errs, bound.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// buildEndpoints binds them.
 func (s *Server) buildEndpoints(ctx context.Context) error {
 	cfg := s.opts.Config
 	sink, err := s.sinkHandler()
@@ -27,20 +64,30 @@ func (s *Server) buildEndpoints(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	gate, err := s.gateHandler()
+	if err != nil {
+		return err
+	}
+	serving := s.certificates.ServerTLS()
 	for _, e := range []struct {
+		bound         **endpoint.Server
 		name, address string
 		handler       http.Handler
 		tls           *tls.Config
+		limits        endpoint.Limits
 	}{
-		{"audit", cfg.Audit.Listen, sink, s.certificates.SinkTLS()},
-		{"metrics", cfg.Metrics.Listen, metrics, s.certificates.ServerTLS()},
-		{"health", cfg.Health.Listen, s.healthHandler(), nil},
+		{&s.endpoints.health, "health", cfg.Health.Listen, s.healthHandler(), nil, fewCallers()},
+		{&s.endpoints.metrics, "metrics", cfg.Metrics.Listen, metrics, serving, fewCallers()},
+		{&s.endpoints.audit, "audit", cfg.Audit.Listen, sink, s.certificates.SinkTLS(), sinkLimits()},
+		{&s.endpoints.webhook, "webhook", cfg.Webhook.Listen, gate, serving, endpoint.Limits{}},
 	} {
-		bound, err := newEndpoint(ctx, e.name, e.address, e.handler, e.tls, s.opts.Logger)
+		*e.bound, err = endpoint.New(ctx, endpoint.Options{
+			Name: e.name, Address: e.address, Handler: e.handler, TLS: e.tls, Limits: e.limits,
+			Drain: stopLimit - time.Second, Logger: s.logger(e.name), Registerer: s.opts.Registry,
+		})
 		if err != nil {
 			return err
 		}
-		s.endpoints = append(s.endpoints, bound)
 	}
 	return nil
 }
@@ -48,18 +95,22 @@ func (s *Server) buildEndpoints(ctx context.Context) error {
 func (s *Server) sinkHandler() (http.Handler, error) {
 	rejects, err := auditsink.OpenRejects(auditsink.RejectsOptions{
 		Dir:        filepath.Join(s.opts.Config.DataDirectory, "rejects"),
+		Told:       s.oversight.rejected,
 		Logger:     s.logger("auditsink"),
 		Registerer: s.opts.Registry,
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.oversight.rejects = rejects
 	handler, err := auditsink.New(auditsink.Options{
-		Pipeline:   s.pipeline,
-		Rejects:    rejects,
-		Logger:     s.logger("auditsink"),
-		Registerer: s.opts.Registry,
-		Clock:      time.Now,
+		Pipeline:     s.pipeline,
+		Rejects:      rejects,
+		Tokens:       s.certificates,
+		Logger:       s.logger("auditsink"),
+		Registerer:   s.opts.Registry,
+		Clock:        time.Now,
+		MaxBodyBytes: int64(s.opts.Config.Audit.MaxBodyMegabytes) << 20,
 	})
 	if err != nil {
 		return nil, err
@@ -90,6 +141,8 @@ func (s *Server) metricsHandler() (http.Handler, error) {
 	return filter(logr.FromSlogHandler(s.logger("metrics").Handler()), mux)
 }
 
+// healthHandler answers the kubelet. That the process is alive depends on nothing: to start it
+// again would mend no disk and no API server, and would open the gate meanwhile.
 func (s *Server) healthHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"github.com/portcullis-dev/portcullis/quarantine"
 	"github.com/portcullis-dev/portcullis/webhook"
@@ -24,8 +23,8 @@ func (g gate) Judge(ctx context.Context, r webhook.Request) (webhook.Verdict, er
 	return webhook.Verdict{Allowed: v.Allowed, Message: v.Message, Annotations: v.Annotations()}, nil
 }
 
-// buildGate binds the webhook's address.
-func (s *Server) buildGate(ctx context.Context) error {
+// gateHandler answers admission reviews.
+func (s *Server) gateHandler() (http.Handler, error) {
 	judge, err := quarantine.NewGate(quarantine.GateOptions{
 		Index:      s.index,
 		Pods:       s.resolver,
@@ -33,7 +32,7 @@ func (s *Server) buildGate(ctx context.Context) error {
 		Registerer: s.opts.Registry,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	handler, err := webhook.New(webhook.Options{
 		Judge:      gate{judge},
@@ -41,16 +40,9 @@ func (s *Server) buildGate(ctx context.Context) error {
 		Registerer: s.opts.Registry,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	mux := http.NewServeMux()
 	mux.Handle(admissionPath, handler)
-	s.webhook, err = webhook.NewServer(ctx, webhook.ServerOptions{
-		Address:      s.opts.Config.Webhook.Listen,
-		TLS:          s.certificates.ServerTLS(),
-		Handler:      mux,
-		DrainTimeout: stopLimit - time.Second,
-		Logger:       s.logger("webhook"),
-	})
-	return err
+	return mux, nil
 }

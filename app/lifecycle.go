@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -52,18 +54,25 @@ func runStages(ctx context.Context, logger *slog.Logger, stages []stage) error {
 
 type runningStage struct {
 	cancel context.CancelFunc
-	parts  stage
 	done   chan error
+
+	mu sync.Mutex
+	// left are the names of the parts that have not ended.
+	left map[string]bool
 }
 
 // start runs the stage's parts under a context that outlives ctx: only stop ends it.
 func (s stage) start(ctx context.Context, failed chan<- error) *runningStage {
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	r := &runningStage{cancel: cancel, parts: s, done: make(chan error, 1)}
+	r := &runningStage{cancel: cancel, done: make(chan error, 1), left: make(map[string]bool)}
 	var group sync.WaitGroup
 	errs := make([]error, len(s))
+	for _, p := range s {
+		r.left[p.name] = true
+	}
 	for i, p := range s {
 		group.Go(func() {
+			defer r.ended(p.name)
 			err := p.run(own)
 			switch {
 			case own.Err() != nil && (err == nil || errors.Is(err, context.Canceled)):
@@ -95,10 +104,18 @@ func (r *runningStage) stop(limit time.Duration) error {
 	case err := <-r.done:
 		return err
 	case <-time.After(limit):
-		names := make([]string, 0, len(r.parts))
-		for _, p := range r.parts {
-			names = append(names, p.name)
-		}
-		return fmt.Errorf("%v did not end within %s", names, limit)
+		return fmt.Errorf("%v did not end within %s", r.names(), limit)
 	}
+}
+
+func (r *runningStage) ended(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.left, name)
+}
+
+func (r *runningStage) names() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.left))
 }

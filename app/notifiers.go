@@ -1,19 +1,20 @@
 package app
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 
 	"github.com/portcullis-dev/portcullis/notify"
 )
 
-// newNotifiers makes the ways out that the configuration asks for.
-func newNotifiers(opts Options, logger *slog.Logger) (*notify.Fanout, error) {
+// newNotifiers makes the ways out that the configuration asks for. What they did not take yet is
+// in the outbox, which is nil where nothing is to outlive the process.
+func newNotifiers(ctx context.Context, opts Options, outbox notify.Store, logger *slog.Logger) (*notify.Fanout, error) {
 	cfg := opts.Config.Notify
-	encoder := notify.NewEncoder("")
 	sinks := make(map[string]notify.Sink)
 	if cfg.Stdout {
-		sinks["stdout"] = notify.NewWriter(opts.Detections, encoder)
+		sinks["stdout"] = notify.NewWriter(opts.Detections)
 	}
 	if cfg.HTTP.URL != "" {
 		sink, err := notify.NewHTTP(notify.HTTPOptions{
@@ -22,15 +23,16 @@ func newNotifiers(opts Options, logger *slog.Logger) (*notify.Fanout, error) {
 			AllowPlain: strings.HasPrefix(cfg.HTTP.URL, "http://"),
 			TokenFile:  cfg.HTTP.BearerTokenFile,
 			CAFile:     cfg.HTTP.CAFile,
-			Encoder:    encoder,
 		})
 		if err != nil {
 			return nil, err
 		}
 		sinks["http"] = sink
 	}
-	return notify.NewFanout(notify.FanoutOptions{
-		Sinks: sinks,
+	return notify.NewFanout(ctx, notify.FanoutOptions{
+		Sinks:   sinks,
+		Encoder: notify.NewEncoder(""),
+		Store:   outbox,
 		// The stage that runs the fanout gives it a little longer than this.
 		DrainTimeout: stopLimit * 3 / 4,
 		Logger:       logger,

@@ -84,11 +84,11 @@ func (p *pipeline) noRoom() {
 	p.behind.Store(true)
 }
 
-// notYet is the error of a delivery that has to come again.
-type notYet struct{ error }
+// notYetError is the error of a delivery that has to come again.
+type notYetError struct{ error }
 
 // Busy says so to the source.
-func (notYet) Busy() bool { return true }
+func (notYetError) Busy() bool { return true }
 
 // Ingest returns nil when the correlator has taken over all events, and those that wait for
 // their pod to become known are in the spool.
@@ -115,7 +115,7 @@ func (p *pipeline) awaitPods(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, podsPatience)
 	defer cancel()
 	if err := p.Pods.WaitSynced(limited); err != nil {
-		return notYet{fmt.Errorf("the cluster's pods are not known yet: %w", err)}
+		return notYetError{fmt.Errorf("the cluster's pods are not known yet: %w", err)}
 	}
 	return nil
 }

@@ -1,12 +1,17 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"slices"
+	"time"
 
 	"github.com/portcullis-dev/portcullis/api/v1alpha1"
 	"github.com/portcullis-dev/portcullis/event"
+	"github.com/portcullis-dev/portcullis/notify"
 	"github.com/portcullis-dev/portcullis/quarantine"
+	"github.com/portcullis-dev/portcullis/record"
 	"github.com/portcullis-dev/portcullis/rule"
 )
 
@@ -16,9 +21,10 @@ type quarantiner interface {
 	WouldQuarantine(d *event.Detection, spec quarantine.Spec)
 }
 
-// notifier takes detections for the outside.
+// notifier takes detections for the outside. An error says that what it took may not
+// outlive the process.
 type notifier interface {
-	Send(d *event.Detection)
+	Send(ctx context.Context, d *event.Detection, led ...notify.Quarantine) error
 }
 
 // ruleSource has the rules that are in force.
@@ -26,47 +32,223 @@ type ruleSource interface {
 	Rules() *rule.Set
 }
 
-// responder does what a detection asks for: first what protects, then what tells.
+// maxNoted bounds what a responder notes of single detections for as long as the process lives.
+const maxNoted = 16384
+
+// responder does what a detection asks for, in this order:
+//
+//  1. the record says that something is being done,
+//  2. the subjects are in quarantine, and the objects on their way to the cluster,
+//  3. those who are to be told have it in their queues, which are stored,
+//  4. the record says that all was done, once the objects are in the cluster too.
+//
+// Whatever is interrupted between any two is done again, from the beginning, when the detection is
+// found again after the restart. Doing a step twice is doing it once: the record knows which quarantines
+// were in the cluster or have ended, an object's name is made from its subject, and
+// what waits in a queue is not put there again.
+//
+// A detection comes again when its state changes. It is told again where that is
+// news, and never acted on a second time.
 type responder struct {
 	rules      ruleSource
 	quarantine quarantiner
+	record     *record.Book
 	notify     notifier
+	clock      func() time.Time
 	logger     *slog.Logger
+
+	// unstored are the changes that were told, by a notifier that could not store them: the record
+	// must not say so, and they are not to be told twice.
+	unstored map[string]change
+	// heard are the superseded detections of which something was heard since the start.
+	heard map[string]bool
 }
 
-// Handle carries out one detection's consequence. It waits for nobody: the
-// quarantine is in force when it returns, all else goes on in the background.
+// Handle carries out one detection's consequence. It waits for the disk a
+// moment at most, and for nobody else: the quarantine is in force when it returns,
+// all else goes on in the background. It is not called concurrently.
 func (r *responder) Handle(ctx context.Context, d *event.Detection) {
-	r.act(ctx, d)
-	r.logger.Info("detection", "rule", d.Rule.Name, "id", d.ID, "pod", d.Pod.String(), "user", d.User,
-		"action", string(d.Action), "why", d.Why)
-	r.notify.Send(d)
-}
-
-func (r *responder) act(ctx context.Context, d *event.Detection) {
-	spec, ok := r.spec(d)
-	if !ok {
-		if d.Action != event.ActionNone { // The rule was changed while the detection was on its way.
-			d.Action, d.Why = event.ActionNone, "the rule is no longer there, or no longer asks for it"
-		}
+	before, _ := r.record.Get(d.ID)
+	own := *d // The caller's is the caller's.
+	c := changeOf(&own)
+	if r.isHistory(d.ID, &before, c) {
+		c.state, c.by = before.State, before.SupersededBy
+	}
+	own.State, own.SupersededBy = c.state, c.by
+	news := c.isNews(r.told(d.ID, before))
+	if !news && before.Settled() {
+		r.record.Note(d.ID, c.apply)
 		return
 	}
-	switch d.Action {
-	case event.ActionWouldQuarantine:
-		r.quarantine.WouldQuarantine(d, spec)
-	case event.ActionQuarantine:
-		outcome, err := r.quarantine.Quarantine(ctx, d, spec)
-		if err != nil {
-			// What is not in force must not be told as if it were.
-			d.Action, d.Why = event.ActionNone, "the quarantine failed: "+err.Error()
-			r.logger.Error("quarantine failed", "error", err, "rule", d.Rule.Name, "id", d.ID)
+	r.begin(ctx, &own, c, news)
+	now := r.act(ctx, &own, &before)
+	if news {
+		r.tell(ctx, &own, now, c)
+	}
+}
+
+// isHistory reports whether a change is only how it came to what is recorded, over again
+// after a restart. A final decision stands. A superseded detection may be reinstated, but not before
+// it was heard to be superseded.
+func (r *responder) isHistory(id string, before *record.Record, c change) bool {
+	switch {
+	case before.State == event.Final:
+		return c.state != event.Final
+	case before.State != event.Superseded && c.state != event.Superseded:
+		return false
+	}
+	first := !r.heard[id]
+	r.heard = noted(r.heard, id, true)
+	return first && before.State == event.Superseded && c.state == event.Provisional
+}
+
+// noted adds to a map that must not grow without bound.
+func noted[V any](m map[string]V, id string, value V) map[string]V {
+	if m == nil || len(m) >= maxNoted {
+		m = map[string]V{}
+	}
+	m[id] = value
+	return m
+}
+
+// told is the record with what people were told, where that could not be recorded.
+func (r *responder) told(id string, rec record.Record) *record.Record {
+	if c, ok := r.unstored[id]; ok {
+		c.apply(&rec)
+		rec.Told = c.print
+	}
+	return &rec
+}
+
+// begin records what is going to be done.
+func (r *responder) begin(ctx context.Context, d *event.Detection, c change, news bool) {
+	r.record.Change(ctx, d.ID, func(rec *record.Record) {
+		c.apply(rec)
+		if news {
+			rec.Told = 0
+		}
+		if !rec.Begun.IsZero() {
 			return
 		}
-		if outcome == quarantine.OutcomeReleased {
-			d.Action, d.Why = event.ActionNone, "somebody has released what this detection led to, or it has expired"
+		rec.Begun, rec.Rule, rec.Action, rec.Why = r.clock(), d.Rule.Name, d.Action, d.Why
+		if d.Action == event.ActionQuarantine {
+			rec.Quarantines = r.quarantines(d, rec)
 		}
-	case event.ActionNone:
+	})
+}
+
+// quarantines are those that the detection leads to. What is known of them stays: they
+// may have ended before anything else was recorded of the detection.
+func (r *responder) quarantines(d *event.Detection, rec *record.Record) []record.Quarantine {
+	known := rec.Quarantines
+	spec, _ := r.spec(d)
+	subjects, err := quarantine.Subjects(d, spec)
+	if err != nil {
+		return known // The attempt will say so.
 	}
+	out := make([]record.Quarantine, 0, len(subjects))
+	for _, s := range subjects {
+		q := record.Quarantine{Object: quarantine.ObjectName(s), Whom: s.Name, Expires: spec.Expires(rec.Begun)}
+		if s.Kind == v1alpha1.SubjectPod {
+			q.Whom = s.Namespace + "/" + s.Name
+		}
+		for _, k := range known {
+			if k.Object == q.Object {
+				q.Written, q.Ended = k.Written, k.Ended
+			}
+		}
+		out = append(out, q)
+	}
+	return out
+}
+
+// act carries out the consequence as far as that has not happened, and returns the record of it.
+func (r *responder) act(ctx context.Context, d *event.Detection, before *record.Record) record.Record {
+	if !before.Begun.IsZero() {
+		d.Action, d.Why = before.Action, cmp.Or(before.Why, d.Why) // as decided at first
+	}
+	decided := d.Action
+	d.Action, d.Why = r.consequence(ctx, d, before)
+	return r.record.Note(d.ID, func(rec *record.Record) {
+		if before.Begun.IsZero() || d.Action != decided {
+			rec.Action, rec.Why = d.Action, d.Why
+		}
+		if d.Action != event.ActionQuarantine { // What is not there by now never comes.
+			rec.Quarantines = slices.DeleteFunc(rec.Quarantines, func(q record.Quarantine) bool { return !q.Settled() })
+		}
+	})
+}
+
+// consequence does what is to be done, and returns what came of it.
+func (r *responder) consequence(ctx context.Context, d *event.Detection, before *record.Record) (event.Action, string) {
+	if d.Action == event.ActionNone {
+		return d.Action, d.Why
+	}
+	spec, asked := r.spec(d)
+	switch first := before.Begun.IsZero(); {
+	case !asked && first: // The rule was changed while the detection was on its way.
+		return event.ActionNone, "the rule is no longer there, or no longer asks for it"
+	case !asked:
+		return d.Action, d.Why
+	case d.Action == event.ActionWouldQuarantine:
+		if before.Told == 0 {
+			r.quarantine.WouldQuarantine(d, spec)
+		}
+		return d.Action, d.Why
+	case !first && (before.Settled() || !leadsTo(d, spec, before.Quarantines)):
+		return d.Action, d.Why
+	case !first:
+		spec.Since = before.Begun
+	}
+	return r.impose(ctx, d, spec)
+}
+
+// leadsTo reports whether the detection's subjects are those that it was about at first: a
+// late event can change that, and nobody is put into quarantine by it.
+func leadsTo(d *event.Detection, spec quarantine.Spec, known []record.Quarantine) bool {
+	subjects, err := quarantine.Subjects(d, spec)
+	return err == nil && !slices.ContainsFunc(subjects, func(s v1alpha1.Subject) bool {
+		return !slices.ContainsFunc(known, func(q record.Quarantine) bool { return q.Object == quarantine.ObjectName(s) })
+	})
+}
+
+// impose puts the subjects into quarantine.
+func (r *responder) impose(ctx context.Context, d *event.Detection, spec quarantine.Spec) (event.Action, string) {
+	outcome, err := r.quarantine.Quarantine(ctx, d, spec)
+	if err != nil {
+		r.logger.Error("quarantine failed", "error", err, "rule", d.Rule.Name, "id", d.ID, "outcome", string(outcome))
+	}
+	switch {
+	case err != nil && outcome == "":
+		// What is not in force must not be told as if it were.
+		return event.ActionNone, "the quarantine failed: " + err.Error()
+	case err != nil:
+		return d.Action, "not all candidates could be quarantined: " + err.Error()
+	case outcome == quarantine.OutcomeReleased:
+		return event.ActionNone, "somebody has released what this detection led to, or it has expired"
+	}
+	return d.Action, d.Why
+}
+
+// tell tells of the detection's state, with what it led to.
+func (r *responder) tell(ctx context.Context, d *event.Detection, now record.Record, c change) {
+	r.logger.Info("detection", "rule", d.Rule.Name, "id", d.ID, "state", string(d.State), "pod", d.Pod.String(), "user", d.User,
+		"action", string(d.Action), "why", d.Why)
+	led := make([]notify.Quarantine, 0, len(now.Quarantines))
+	for _, q := range now.Quarantines {
+		told := notify.Quarantine{Name: q.Object, Subject: q.Whom, Expires: q.Expires}
+		if q.Ended != nil {
+			told.Ended = q.Ended.Why
+		}
+		led = append(led, told)
+	}
+	if err := r.notify.Send(ctx, d, led...); err != nil {
+		r.logger.Error("detection is told, but may be told again after a restart", "error", err, "id", d.ID)
+		r.unstored = noted(r.unstored, d.ID, c)
+		return
+	}
+	delete(r.unstored, d.ID)
+	r.record.Note(d.ID, func(rec *record.Record) { rec.Told = c.print })
 }
 
 // spec is the response that the detection's rule asks for, if any.
@@ -80,5 +262,7 @@ func (r *responder) spec(d *event.Detection) (quarantine.Spec, bool) {
 	if asked.Subject == rule.SubjectUser {
 		kind = v1alpha1.SubjectUser
 	}
-	return quarantine.Spec{Subject: kind, TTL: asked.Duration}, true
+	return quarantine.Spec{
+		Subject: kind, TTL: asked.Duration, Ambiguous: asked.Ambiguous,
+	}, true
 }

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/portcullis-dev/portcullis/correlator"
+	"github.com/portcullis-dev/portcullis/coverage"
 	"github.com/portcullis-dev/portcullis/identity"
 	"github.com/portcullis-dev/portcullis/jetstream"
 	"github.com/portcullis-dev/portcullis/rule"
@@ -30,7 +32,6 @@ const (
 	detectionsTTL = 7 * 24 * time.Hour
 	outboxTTL     = 24 * time.Hour
 	heldTTL       = 24 * time.Hour
-	coverageTTL   = 24 * time.Hour
 )
 
 // durable is what outlives the process.
@@ -70,7 +71,7 @@ func (s *Server) buildStore(ctx context.Context) (err error) {
 		{&s.durable.identity, "identity", identity.StoreTTL, identityBytes},
 		{&s.durable.detections, "detections", detectionsTTL, detectionsBytes},
 		{&s.durable.outbox, "outbox", outboxTTL, outboxBytes},
-		{&s.durable.coverage, "coverage", coverageTTL, coverageBytes},
+		{&s.durable.coverage, "coverage", coverage.StoreTTL, coverageBytes},
 	} {
 		if *b.bucket, err = s.durable.store.Bucket(ctx, jetstream.BucketOptions{Name: b.name, TTL: b.ttl, MaxBytes: b.bytes}); err != nil {
 			return err
@@ -89,7 +90,7 @@ func (s *Server) buildStore(ctx context.Context) (err error) {
 // retention is how long a candidate is kept: as long as some rule may need it, and the reserve.
 func (s *Server) retention(rules *rule.Set) time.Duration {
 	cfg := s.opts.Config
-	return longestSpan(rules, cfg.MaxSpan.Duration) + 2*cfg.Lateness.Duration + cfg.Store.Reserve.Duration
+	return correlator.Retention(rules, cfg.MaxSpan.Duration, cfg.Lateness.Duration) + cfg.Store.Reserve.Duration
 }
 
 // closeStore ends the store, if it is open.
@@ -108,14 +109,4 @@ func (s *Server) replayed() bool {
 	default:
 		return false
 	}
-}
-
-func longestSpan(rules *rule.Set, unnamed time.Duration) time.Duration {
-	longest := unnamed
-	for _, r := range rules.All() {
-		if span, ok := r.Program.MaxSpan(); ok {
-			longest = max(longest, span)
-		}
-	}
-	return longest
 }

@@ -91,6 +91,7 @@ func TestRealBackendRetries(t *testing.T) {
 			return nil
 		}
 		for _, e := range events {
+			e.Identify()
 			first = append(first, e.ID)
 		}
 		return busyError{}
@@ -108,6 +109,17 @@ func TestRealBackendRetries(t *testing.T) {
 	}
 }
 
+// TestRealBackendGivesUp: what is too large is sent five times and dropped there, which both sides tell.
+func TestRealBackendGivesUp(t *testing.T) {
+	s := newSink(t, func(o *Options) { o.MaxBodyBytes = 1024 })
+	if s.backend()(capturedInternal(t, "exec-denied")...) {
+		t.Error("the API server counts the batch as delivered")
+	}
+	if got := s.refused(reasonTooLarge); got != 5 || len(s.told.all()) != 5 {
+		t.Errorf("%v tries, told of %d", got, len(s.told.all()))
+	}
+}
+
 // TestRealAPIServer has an API server report, stage by stage and before it
 // answers, what its clients do. One of them uses its Audit-ID twice, and each of its events
 // is delivered twice, because the sink says at first that it is busy.
@@ -119,9 +131,11 @@ func TestRealAPIServer(t *testing.T) {
 	s.pipeline.ingest = func(_ context.Context, got []*event.Event) error {
 		mu.Lock()
 		defer mu.Unlock()
-		events = append(events, got...)
-		if again := offered[got[0].ID]; !again && got[0].Audit.AuditID == "mine" {
-			offered[got[0].ID] = true
+		for _, e := range got {
+			events = append(events, e.Own())
+		}
+		if id := got[0].Own().ID; !offered[id] && got[0].Audit.AuditID == "mine" {
+			offered[id] = true
 			return busyError{}
 		}
 		return nil

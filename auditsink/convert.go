@@ -6,13 +6,10 @@ import (
 	"github.com/portcullis-dev/portcullis/event"
 )
 
-func convert(w *wireEvent, raw []byte, from Delivery) *event.Event {
-	source := "audit/" + from.APIServer
+func convert(w *wireEvent, raw []byte, source string, from Delivery) *event.Event {
 	a := audit(w)
 	a.Caller, a.Target = event.CallerOf(&a.User), event.TargetOf(a)
 	return &event.Event{
-		ID:        eventID(source, raw),
-		Request:   event.RequestOf(source, w.RequestReceivedTimestamp.Time, a),
 		Kind:      event.KindAudit,
 		Source:    source,
 		Time:      w.RequestReceivedTimestamp.Time,
@@ -21,6 +18,7 @@ func convert(w *wireEvent, raw []byte, from Delivery) *event.Event {
 		Dataset:   event.DatasetAudit,
 		Action:    verb(w),
 		Audit:     a,
+		Delivered: string(raw),
 	}
 }
 

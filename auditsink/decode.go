@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/portcullis-dev/portcullis/event"
 )
@@ -43,13 +46,24 @@ type Delivery struct {
 
 // Batch is a decoded list.
 type Batch struct {
-	// Events are those that could be read, in the list's order. They hold no
-	// reference to the decoded text and belong to the caller.
+	// Events are those that could be read, in the list's order, without their IDs
+	// (event.Event.Identify). They are the batch's: they end with Release, and share
+	// memory with the decoded text. Whoever keeps one keeps what its Own returns.
+	// Users and annotations are shared with other batches, and not to be changed.
 	Events []*event.Event
 	// Rejected are those that could not.
 	Rejected []Rejected
 	// Cut are the lists that were shortened.
 	Cut []Cut
+
+	rooms rooms
+}
+
+// Release ends the batch's events. It need not be called: then the garbage
+// collector has more to do.
+func (b *Batch) Release() {
+	b.rooms.release()
+	b.Events = nil
 }
 
 // Rejected is one item of a list that is not an event.
@@ -73,11 +87,95 @@ type Cut struct {
 	Had int
 }
 
+// Decoder reads EventLists. It may be used concurrently.
+type Decoder struct {
+	names       names
+	users       shared[user]
+	annotations shared[map[string]string]
+	rooms       sync.Pool // of *room
+}
+
+// NewDecoder returns a Decoder.
+func NewDecoder() *Decoder {
+	d := &Decoder{names: newNames(), rooms: sync.Pool{New: func() any { return new(room) }}}
+	d.users = newShared(sharedUsers, d.names.readUser)
+	d.annotations = newShared(sharedAnnotations, readAnnotations)
+	return d
+}
+
 // Decode reads an EventList. It fails if body is not one, as a whole; single
-// events that cannot be read are in Batch.Rejected, and never fail the rest.
-func Decode(body []byte, from Delivery) (Batch, error) {
+// events that cannot be read are in Batch.Rejected, and never fail the rest. The
+// body belongs to the batch from then on: nobody may write to it.
+func (d *Decoder) Decode(body []byte, from Delivery) (Batch, error) {
+	r := d.newReader(body, from)
+	batch, ok := r.list()
+	if !ok {
+		r.rooms.release()
+		return r.otherList(body)
+	}
+	batch.rooms = r.rooms
+	return batch, nil
+}
+
+// DecodeEvent reads a single event, as a line of an audit log file holds one. It
+// has its ID, and holds no reference to raw.
+func (d *Decoder) DecodeEvent(raw []byte, from Delivery) (*event.Event, error) {
+	r := d.newReader(raw, from)
+	e := r.event()
+	if e == nil || r.at != len(raw) {
+		var err error
+		if e, _, err = r.otherEvent(raw); err != nil {
+			return nil, err
+		}
+	}
+	e = e.Own()
+	r.rooms.release()
+	return e, nil
+}
+
+func (d *Decoder) newReader(text []byte, from Delivery) *reader {
+	return &reader{
+		Decoder: d, scanner: newScanner(unsafe.String(unsafe.SliceData(text), len(text))), //nolint:gosec // nobody may write to it
+		from: from, source: "audit/" + from.APIServer, rooms: rooms{pool: &d.rooms},
+	}
+}
+
+// list reads a list as API servers write it.
+func (r *reader) list() (batch Batch, ok bool) {
+	if !r.literal(`{"kind":"EventList","apiVersion":"audit.k8s.io/v1",`) {
+		return Batch{}, false
+	}
+	if r.literal(`"metadata":`) && (!r.value(maxDepth) || !r.literal(",")) || !r.literal(`"items":[`) {
+		return Batch{}, false
+	}
+	batch.Events = make([]*event.Event, 0, min(MaxItems, 1+(len(r.text)-r.at)/600))
+	for i := 0; !r.literal("]"); i++ {
+		if i > 0 && !r.literal(",") || i >= MaxItems || !r.item(i, &batch) {
+			return Batch{}, false
+		}
+	}
+	return batch, r.literal("}") && strings.Trim(r.text[r.at:], "\n") == ""
+}
+
+// item reads the item of a list that has that index.
+func (r *reader) item(index int, batch *Batch) bool {
+	begin := r.at
+	if e := r.event(); e != nil {
+		batch.Events = append(batch.Events, e)
+		return true
+	}
+	r.at = begin
+	if !r.value(maxDepth) {
+		return false
+	}
+	r.other(r.bytes[begin:r.at:r.at], index, batch)
+	return true
+}
+
+// otherList reads a list that is, or may be, written in another way.
+func (r *reader) otherList(body []byte) (Batch, error) {
 	var list wireList
-	if err := json.Unmarshal(body, &list); err != nil {
+	if err := unmarshal(body, &list); err != nil {
 		return Batch{}, fmt.Errorf("%w: %s", ErrNotEventList, shorten(err.Error()))
 	}
 	if list.Kind != "EventList" || list.APIVersion != "audit.k8s.io/v1" {
@@ -89,36 +187,35 @@ func Decode(body []byte, from Delivery) (Batch, error) {
 	}
 	batch := Batch{Events: make([]*event.Event, 0, len(items))}
 	for i, raw := range items {
-		e, cut, err := decodeEvent(raw, from)
-		if err != nil {
-			batch.Rejected = append(batch.Rejected, Rejected{Index: i, Reason: err, Raw: raw})
-			continue
-		}
-		batch.Events = append(batch.Events, e)
-		for _, c := range cut {
-			c.Index = i
-			batch.Cut = append(batch.Cut, c)
-		}
+		r.other(raw, i, &batch)
 	}
 	return batch, nil
 }
 
-// DecodeEvent reads a single event, as a line of an audit log file holds one.
-func DecodeEvent(raw []byte, from Delivery) (*event.Event, error) {
-	e, _, err := decodeEvent(raw, from)
-	return e, err
+// other adds an item that is written in another way.
+func (r *reader) other(raw []byte, index int, batch *Batch) {
+	e, cut, err := r.otherEvent(raw)
+	if err != nil {
+		batch.Rejected = append(batch.Rejected, Rejected{Index: index, Reason: err, Raw: raw})
+		return
+	}
+	batch.Events = append(batch.Events, e)
+	for _, c := range cut {
+		c.Index = index
+		batch.Cut = append(batch.Cut, c)
+	}
 }
 
-func decodeEvent(raw []byte, from Delivery) (*event.Event, []Cut, error) {
+func (r *reader) otherEvent(raw []byte) (*event.Event, []Cut, error) {
 	var w wireEvent
-	if err := json.Unmarshal(raw, &w); err != nil {
+	if err := unmarshal(raw, &w); err != nil {
 		return nil, nil, errors.New(shorten(err.Error()))
 	}
-	if err := w.checkTimes(from.Received); err != nil {
+	if err := w.checkTimes(r.from.Received); err != nil {
 		return nil, nil, err
 	}
 	cut := w.cut()
-	return convert(&w, raw, from), cut, nil
+	return convert(&w, raw, r.source, r.from), cut, nil
 }
 
 // checkTimes makes sure that both times are there. The API server sets both: an

@@ -5,19 +5,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// The label apiserver is taken from verified certificates only, so that its
-// values are those that the sink CA has signed.
+// The label apiserver is taken from verified certificates and tokens only, so that its
+// values are those that somebody has issued one for; it is empty where a client has proved nothing.
 type metrics struct {
 	events      *prometheus.CounterVec
 	bytes       *prometheus.CounterVec
 	lag         *prometheus.HistogramVec
 	redelivered *prometheus.CounterVec
 	clientCert  *prometheus.GaugeVec
+	clientToken *prometheus.GaugeVec
 	reused      *prometheus.CounterVec
 
-	refused  *prometheus.CounterVec
-	rejected *prometheus.CounterVec
-	cut      *prometheus.CounterVec
+	refused     *prometheus.CounterVec
+	rejected    *prometheus.CounterVec
+	undecodable *prometheus.CounterVec
+	cut         *prometheus.CounterVec
 
 	ingest       prometheus.Histogram
 	inFlight     prometheus.Gauge
@@ -26,8 +28,8 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) metrics {
 	auto := promauto.With(reg)
-	counter := func(name, help, label string) *prometheus.CounterVec {
-		return auto.NewCounterVec(prometheus.CounterOpts{Name: "portcullis_auditsink_" + name, Help: help}, []string{label})
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return auto.NewCounterVec(prometheus.CounterOpts{Name: "portcullis_auditsink_" + name, Help: help}, labels)
 	}
 	gauge := func(name, help string) prometheus.Gauge {
 		return auto.NewGauge(prometheus.GaugeOpts{Name: "portcullis_auditsink_" + name, Help: help})
@@ -45,10 +47,16 @@ func newMetrics(reg prometheus.Registerer) metrics {
 			Name: "portcullis_auditsink_client_certificate_expiry_timestamp_seconds",
 			Help: "When the certificate that an API server shows ends. From then on its audit events are lost.",
 		}, []string{"apiserver"}),
-		reused:   counter("reused_audit_ids_total", "Audit events whose Audit-ID another request had before. Rules see it as kubernetes.audit.auditID_reused.", "apiserver"),
-		refused:  counter("refused_requests_total", "Requests not answered with 200. Those with reason busy, pipeline_busy, pipeline_error or timeout are sent again.", "reason"),
-		rejected: counter("rejected_events_total", "Single events that could not be read: kept aside, or dropped because they could not be.", "outcome"),
-		cut:      counter("cut_fields_total", "Lists of an event that were longer than what is kept.", "field"),
+		reused: counter("reused_audit_ids_total", "Audit events whose Audit-ID another request had before. Rules see it as kubernetes.audit.auditID_reused.", "apiserver"),
+		clientToken: auto.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "portcullis_auditsink_client_token_expiry_timestamp_seconds",
+			Help: "When the token that an API server shows ends. From then on its audit events are lost.",
+		}, []string{"apiserver"}),
+		refused: counter("refused_requests_total", "Requests not answered with 200, by the API server that the client has proved to be. "+
+			"Those with reason busy, pipeline_busy, pipeline_error or timeout arrive later; those with too_large never do.", "reason", "apiserver"),
+		rejected:    counter("rejected_events_total", "Events, or whole bodies, that could not be read: kept aside, or dropped because they could not be.", "outcome"),
+		undecodable: counter("undecodable_bodies_total", "Bodies that were no EventList. They are kept aside, and their events are lost.", "apiserver"),
+		cut:         counter("cut_fields_total", "Lists of an event that were longer than what is kept.", "field"),
 		ingest: auto.NewHistogram(prometheus.HistogramOpts{
 			Name:    "portcullis_auditsink_ingest_seconds",
 			Help:    "Time from a request's last byte to its answer: decoding, and the pipeline.",

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -24,6 +25,9 @@ const DefaultMaxRejectBytes = 64 << 20
 // long before the bytes.
 const maxRejectFiles = 4096
 
+// WholeBody is the Index of a body that was no list of events, or was too large to be read.
+const WholeBody = -1
+
 const rejectSuffix = ".jsonl"
 
 // RejectsOptions are Rejects' dependencies and settings.
@@ -32,7 +36,10 @@ type RejectsOptions struct {
 	// to its owner only: audit events may hold what requests held.
 	Dir string
 	// MaxBytes bounds the files together; zero means the default.
-	MaxBytes   int64
+	MaxBytes int64
+	// Told, if not nil, is told of each delivery that had events which could not be read, kept or
+	// not; events is 0 where nobody can count them, as in a body that is no list. It must not block.
+	Told       func(from Delivery, events int)
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -45,10 +52,11 @@ type Rejects struct {
 	bytes   prometheus.Gauge
 	evicted prometheus.Counter
 
-	mu    sync.Mutex
-	files []rejectFile // oldest first
-	size  int64
-	next  uint64
+	mu     sync.Mutex
+	files  []rejectFile // oldest first
+	size   int64
+	next   uint64
+	newest RejectedEvent // without its Event
 }
 
 type rejectFile struct {
@@ -61,10 +69,10 @@ type rejectFile struct {
 type RejectedEvent struct {
 	APIServer string    `json:"apiServer"`
 	Received  time.Time `json:"received"`
-	// Index is the event's place in the delivered list.
+	// Index is the event's place in the delivered list, or WholeBody.
 	Index  int    `json:"index"`
 	Reason string `json:"reason"`
-	// Event is the item as it was delivered.
+	// Event is the item as it was delivered; of a whole body a string with its bytes in base64.
 	Event json.RawMessage `json:"event"`
 }
 
@@ -100,6 +108,7 @@ func OpenRejects(opts RejectsOptions) (*Rejects, error) {
 		return nil, fmt.Errorf("read the folder for rejected events: %w", err)
 	}
 	r.makeRoom(0)
+	r.newest = r.readNewest()
 	return r, nil
 }
 
@@ -131,6 +140,7 @@ func (r *Rejects) load() error {
 // kept: fewer than all where the disk refuses or the folder's limit is too small
 // for them.
 func (r *Rejects) Keep(from Delivery, rejected []Rejected) (kept int, err error) {
+	r.note(from, rejected)
 	text, kept, err := r.encode(from, rejected)
 	if err != nil || kept == 0 {
 		return 0, err
@@ -149,6 +159,64 @@ func (r *Rejects) Keep(from Delivery, rejected []Rejected) (kept int, err error)
 	r.size += file.size
 	r.bytes.Set(float64(r.size))
 	return kept, nil
+}
+
+// note remembers the newest event, and tells of all.
+func (r *Rejects) note(from Delivery, rejected []Rejected) {
+	if len(rejected) == 0 {
+		return
+	}
+	last := rejected[len(rejected)-1]
+	r.mu.Lock()
+	r.newest = RejectedEvent{APIServer: from.APIServer, Received: from.Received, Index: last.Index, Reason: last.Reason.Error()}
+	r.mu.Unlock()
+	if r.opts.Told == nil {
+		return
+	}
+	events := len(rejected)
+	if last.Index == WholeBody {
+		events = 0
+	}
+	r.opts.Told(from, events)
+}
+
+// RejectsStatus is what Rejects have.
+type RejectsStatus struct {
+	// Events is how many are kept.
+	Events int
+	// Newest is the one that came last, kept or not, without the event itself. It is zero if there was none.
+	Newest RejectedEvent
+}
+
+// Status returns what is kept, for people to be told.
+func (r *Rejects) Status() RejectsStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := RejectsStatus{Newest: r.newest}
+	for _, file := range r.files {
+		s.Events += file.count
+	}
+	return s
+}
+
+// readNewest reads what an earlier process kept last. It returns the zero RejectedEvent if that cannot be read.
+func (r *Rejects) readNewest() (newest RejectedEvent) {
+	if len(r.files) == 0 {
+		return newest
+	}
+	file, err := os.Open(filepath.Join(r.opts.Dir, r.files[len(r.files)-1].name))
+	if err != nil {
+		return RejectedEvent{}
+	}
+	defer file.Close()
+	// What is told of an event stands in front of it, and is short; the event is not.
+	text := make([]byte, 8<<10)
+	n, _ := io.ReadFull(file, text)
+	head, _, found := bytes.Cut(text[:n], []byte(`,"event":`))
+	if !found || json.Unmarshal(append(head, '}'), &newest) != nil {
+		return RejectedEvent{}
+	}
+	return newest
 }
 
 func (r *Rejects) encode(from Delivery, rejected []Rejected) ([]byte, int, error) {

@@ -1,6 +1,7 @@
 package auditsink
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 	"sync"
 
@@ -21,15 +22,16 @@ const rememberedIDs = 1 << 16
 type auditIDs struct {
 	seed maphash.Seed
 
-	mu    sync.Mutex
-	uses  map[uint64]*use // by the ID's hash
-	order [rememberedIDs]uint64
-	next  int
+	mu sync.Mutex
+	// places are where each ID's use is, by the ID's hash. The uses are a ring.
+	places map[uint64]int32
+	uses   []use
+	next   int
 }
 
 // use is the first request that came with an ID, by hashes.
 type use struct {
-	source, request, content uint64
+	id, source, request, content uint64
 	// stages has the hash of the event of each stage.
 	stages [maxStages]stageUse
 }
@@ -40,7 +42,7 @@ type stageUse struct{ stage, event uint64 }
 const maxStages = 4
 
 func newAuditIDs() *auditIDs {
-	return &auditIDs{seed: maphash.MakeSeed(), uses: make(map[uint64]*use)}
+	return &auditIDs{seed: maphash.MakeSeed(), places: make(map[uint64]int32)}
 }
 
 // mark sets the flag of events whose audit ID was used before by something else, and returns how many there are.
@@ -55,23 +57,26 @@ func (a *auditIDs) mark(events []*event.Event) (reused int) {
 }
 
 func (a *auditIDs) isReused(e *event.Event) bool {
-	id := a.hash(e.Audit.AuditID)
-	now := use{source: a.hash(e.Source), request: a.hash(e.Request), content: a.content(e.Audit)}
-	stage := stageUse{stage: a.hash(e.Audit.Stage), event: a.hash(e.ID)}
+	now := use{
+		id: a.hash(e.Audit.AuditID), source: a.hash(e.Source), request: a.request(e),
+		content: a.hash(e.Audit.Verb, e.Audit.RequestURI, e.Audit.User.Username),
+	}
+	stage := stageUse{stage: a.hash(e.Audit.Stage), event: a.hash(e.Source, e.Delivered)}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	first := a.uses[id]
-	switch {
-	case first == nil:
+	place, known := a.places[now.id]
+	if !known {
 		now.add(stage)
-		a.remember(id, &now)
+		a.remember(&now)
 		return false
-	case first.request == now.request:
-		return !first.add(stage)
-	default:
-		passedOn := first.source != now.source && first.content == now.content
-		return !passedOn
 	}
+	first := &a.uses[place]
+	if first.request == now.request {
+		return !first.add(stage)
+	}
+	// One API server passes a request on to another.
+	passedOn := first.source != now.source && first.content == now.content
+	return !passedOn
 }
 
 // add notes a stage of the request. It reports false if the stage is known with another content.
@@ -91,26 +96,63 @@ func (u *use) add(s stageUse) bool {
 	return false
 }
 
-func (a *auditIDs) remember(id uint64, u *use) {
-	if len(a.uses) == rememberedIDs {
-		delete(a.uses, a.order[a.next])
+func (a *auditIDs) remember(u *use) {
+	if len(a.uses) < rememberedIDs {
+		a.uses = append(a.uses, *u)
+	} else {
+		delete(a.places, a.uses[a.next].id)
+		a.uses[a.next] = *u
 	}
-	a.uses[id] = u
-	a.order[a.next] = id
+	a.places[u.id] = int32(a.next) //nolint:gosec // below rememberedIDs
 	a.next = (a.next + 1) % rememberedIDs
 }
 
-// content is what a request keeps when one API server passes it on to another.
-func (a *auditIDs) content(r *event.Audit) uint64 {
-	return a.hash(r.Verb, r.RequestURI, r.User.Username)
+// request tells requests apart as event.RequestOf does, in a hundredth of the time.
+func (a *auditIDs) request(e *event.Event) uint64 {
+	r, u := e.Audit, &e.Audit.User
+	var h maphash.Hash
+	h.SetSeed(a.seed)
+	write(&h, e.Source, r.Verb, r.RequestURI, r.UserAgent, u.Username, u.UID)
+	writeNumber(&h, e.Time.UnixNano())
+	writeList(&h, r.SourceIPs)
+	writeList(&h, u.Groups)
+	var extra uint64 // of all, in no order
+	for key, texts := range u.Extra {
+		var each maphash.Hash
+		each.SetSeed(a.seed)
+		write(&each, key)
+		writeList(&each, texts)
+		extra += each.Sum64()
+	}
+	writeNumber(&h, int64(extra))
+	return h.Sum64()
 }
 
 // hash is keyed, so that nobody can look for two IDs that are one.
 func (a *auditIDs) hash(texts ...string) uint64 {
+	if len(texts) == 1 {
+		return maphash.String(a.seed, texts[0])
+	}
 	var h maphash.Hash
 	h.SetSeed(a.seed)
-	for _, text := range texts {
-		maphash.WriteComparable(&h, text)
-	}
+	write(&h, texts...)
 	return h.Sum64()
+}
+
+func write(h *maphash.Hash, texts ...string) {
+	for _, text := range texts {
+		writeNumber(h, int64(len(text)))
+		_, _ = h.WriteString(text)
+	}
+}
+
+func writeNumber(h *maphash.Hash, n int64) {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(n)) //nolint:gosec // bits are bits
+	_, _ = h.Write(b[:])
+}
+
+func writeList(h *maphash.Hash, texts []string) {
+	writeNumber(h, int64(len(texts)))
+	write(h, texts...)
 }

@@ -13,19 +13,16 @@ import (
 // request is one stage of a request of alice's.
 func request(id, uri, stage string, change ...func(*event.Event)) *event.Event {
 	a := &event.Audit{AuditID: id, Stage: stage, Verb: "get", RequestURI: uri, User: event.AuditUser{Username: "alice"}}
-	e := &event.Event{ID: id + uri + stage, Source: "audit/cp-1", Audit: a}
+	e := &event.Event{Delivered: id + uri + stage, Source: "audit/cp-1", Audit: a}
 	for _, c := range change {
 		c(e)
-	}
-	if e.Request == "" {
-		e.Request = event.RequestOf(e.Source, e.Time, a)
 	}
 	return e
 }
 
 func TestAuditIDReuse(t *testing.T) {
 	const received, complete = "RequestReceived", "ResponseComplete"
-	twin := func(e *event.Event) { e.ID = "another content" }
+	twin := func(e *event.Event) { e.Delivered = "another content" }
 	later := func(e *event.Event) { e.Time = time.Unix(1, 0) }
 	elsewhere := func(e *event.Event) { e.Source, e.Time = "audit/metrics", time.Unix(1, 0) }
 	other := func(e *event.Event) { e.Audit.User.Username = "bob" }

@@ -4,11 +4,20 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	kjson "sigs.k8s.io/json"
 )
 
 // The wire types are the parts of audit.k8s.io/v1 that Portcullis reads, and no
 // more: what nobody reads is not kept in memory. A test holds them against the
 // API's own Go types.
+
+// unmarshal is the API server's own decoder: names are what they are, in upper or
+// lower case; of a name that comes twice the last counts; what is no UTF-8 becomes
+// U+FFFD; null leaves what is there.
+func unmarshal(text []byte, out any) error {
+	return kjson.UnmarshalCaseSensitivePreserveInts(text, out)
+}
 
 type wireList struct {
 	Kind       string          `json:"kind"`

@@ -292,6 +292,7 @@ func (c *Canary) returned(e *event.Event) bool {
 	if !ok {
 		return false // A forged nonce, or one given up: it proves nothing, and rules may judge it.
 	}
+	e.Identify()
 	if !f.received.IsZero() {
 		// Another stage of the request, or the same delivered again; else somebody has read the nonce.
 		return f.request == e.Request

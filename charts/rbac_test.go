@@ -26,8 +26,10 @@ func TestRights(t *testing.T) {
 		},
 		"Role portcullis": {
 			"configmaps [portcullis-canary]: get",
+			"configmaps [portcullis-status]: patch",
 			"configmaps [portcullis-trust]: get update",
 			"secrets [portcullis-serving portcullis-sink-ca]: get update",
+			"secrets [portcullis-sink-tokens]: get",
 			"services [portcullis]: get",
 		},
 		"ClusterRole portcullis-metrics-reader": {"/metrics: get"},

@@ -161,7 +161,7 @@ config:
   lateness: 45s
   maxSpan: 5m
   store: {sync: true, maxMegabytes: 3000, busMaxMegabytes: 2000, reserve: 5m}
-  audit: {canaryPeriod: 30s}
+  audit: {canaryPeriod: 30s, maxBodyMegabytes: 32}
   telemetryLog: {path: /var/lib/portcullis/telemetry.ndjson, maxMegabytes: 50, maxFiles: 3}
   pki: {extraNames: [203.0.113.7, audit.example.org]}
   notify: {stdout: false, http: {url: "https://siem.example.org/in"}}

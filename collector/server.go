@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/net/netutil"
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -21,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	telemetryv1 "github.com/portcullis-dev/portcullis/api/telemetry/v1"
+	"github.com/portcullis-dev/portcullis/endpoint"
 	"github.com/portcullis-dev/portcullis/event"
 )
 
@@ -43,6 +43,8 @@ const (
 
 const (
 	helloTimeout = 10 * time.Second
+	// connectTimeout is for what comes before a stream can begin. A stop waits for it.
+	connectTimeout = 5 * time.Second
 	// spareConnections may be open beside those of MaxStreams agents: of ones
 	// that reconnect, and of callers who have not proved anything yet.
 	spareConnections = 256
@@ -78,6 +80,8 @@ type Options struct {
 	Pipeline      Pipeline
 	Authenticator Authenticator
 	Placement     Placement
+	// Losses is told what may be missing; nil tells nobody.
+	Losses Losses
 	// TLS is the server's side; agents show no certificate.
 	TLS        *tls.Config
 	Logger     *slog.Logger
@@ -139,6 +143,9 @@ func New(opts Options) (*Server, error) {
 	if opts.Ready == nil {
 		opts.Ready = func() bool { return true }
 	}
+	if opts.Losses == nil {
+		opts.Losses = noLosses{}
+	}
 	setDefault(&opts.MaxStreams, DefaultMaxStreams)
 	setDefault(&opts.MaxMessageBytes, DefaultMaxMessageBytes)
 	setDefault(&opts.MaxBatchEvents, DefaultMaxBatchEvents)
@@ -149,7 +156,7 @@ func New(opts Options) (*Server, error) {
 	return &Server{
 		opts:     opts,
 		metrics:  m,
-		sessions: newSessions(opts.Clock, m.forget),
+		sessions: newSessions(opts.Clock, opts.Losses, m.forget),
 		refusals: rate.Sometimes{Interval: 10 * time.Second},
 		perNode:  make(map[string]int),
 	}, nil
@@ -166,12 +173,12 @@ func setDefault[T int | time.Duration](setting *T, value T) {
 // means that it could not serve.
 func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	server := grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(s.opts.TLS)),
+		grpc.Creds(noting{credentials.NewTLS(s.opts.TLS)}),
 		grpc.MaxRecvMsgSize(s.opts.MaxMessageBytes),
 		grpc.MaxSendMsgSize(64<<10),
 		grpc.MaxHeaderListSize(2*maxToken),
 		grpc.MaxConcurrentStreams(4), // an agent opens one
-		grpc.ConnectionTimeout(helloTimeout),
+		grpc.ConnectionTimeout(connectTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			// Connections without a stream are not agents.
 			MaxConnectionIdle: 2 * helloTimeout,
@@ -182,8 +189,9 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 		grpc.ChainStreamInterceptor(s.contain),
 	)
 	telemetryv1.RegisterCollectorServer(server, &service{server: s, stopping: ctx.Done()})
+	bounded := endpoint.Listen(lis, s.opts.MaxStreams+spareConnections)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(netutil.LimitListener(lis, s.opts.MaxStreams+spareConnections)) }()
+	go func() { served <- server.Serve(bounded) }()
 	select {
 	case err := <-served:
 		server.Stop()
@@ -193,11 +201,27 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	// Streams see ctx end by themselves; what hangs is cut off.
 	cut := time.AfterFunc(s.opts.StopTimeout, server.Stop)
 	defer cut.Stop()
+	// What has not even shaken hands is no agent's that has anything under way.
+	bounded.CloseSilent()
 	server.GracefulStop()
 	if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve agents: %w", err)
 	}
 	return nil
+}
+
+// noting tells the listener who is no longer silent.
+type noting struct {
+	credentials.TransportCredentials
+}
+
+// ServerHandshake implements credentials.TransportCredentials.
+func (n noting) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	secure, info, err := n.TransportCredentials.ServerHandshake(c)
+	if err == nil {
+		endpoint.Spoke(c)
+	}
+	return secure, info, err
 }
 
 // contain keeps a panic to the stream that it happened in: gRPC would let it end

@@ -461,7 +461,7 @@ func TestNewNamesTheField(t *testing.T) {
 func TestSessionsAreForgotten(t *testing.T) {
 	now := happened
 	var forgotten []string
-	table := newSessions(func() time.Time { return now }, func(node string) { forgotten = append(forgotten, node) })
+	table := newSessions(func() time.Time { return now }, noLosses{}, func(node string) { forgotten = append(forgotten, node) })
 	ids := func(node string) []string {
 		out := make([]string, 0, maxSessionsPerNode)
 		for _, s := range table.byNode[node] {

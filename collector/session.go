@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +33,8 @@ type session struct {
 	// lastEvent is the number of the last event that arrived.
 	lastEvent uint64
 	lost      [len(causes)]uint64
+	// begun is when this process heard of the session first; reached is the time of its last event, or heartbeat.
+	begun, reached time.Time
 	// clock is the agent's, as compared with ours.
 	clock skew.Estimate
 
@@ -79,6 +82,7 @@ func missing(last, next uint64) uint64 {
 // cluster's nodes, which agents cannot choose: they are in their tokens.
 type sessions struct {
 	clock  func() time.Time
+	losses Losses
 	forget func(node string)
 
 	mu     sync.Mutex
@@ -87,8 +91,8 @@ type sessions struct {
 }
 
 // newSessions makes an empty table; forget is called for nodes that are no longer heard of.
-func newSessions(clock func() time.Time, forget func(node string)) *sessions {
-	return &sessions{clock: clock, forget: forget, byNode: make(map[string][]*session), swept: clock()}
+func newSessions(clock func() time.Time, losses Losses, forget func(node string)) *sessions {
+	return &sessions{clock: clock, losses: losses, forget: forget, byNode: make(map[string][]*session), swept: clock()}
 }
 
 // attach puts a stream in charge of a session and ends the one that was.
@@ -100,7 +104,7 @@ func (t *sessions) attach(node, id string, st *stream) *session {
 	s := t.find(node, id)
 	if s == nil {
 		s = &session{
-			node: node, id: id,
+			node: node, id: id, begun: now,
 			warnLoss:    rate.Sometimes{Interval: time.Minute},
 			warnForeign: rate.Sometimes{Interval: time.Minute},
 		}
@@ -111,6 +115,7 @@ func (t *sessions) attach(node, id string, st *stream) *session {
 	}
 	s.current, s.seen = st, now
 	s.streams++
+	t.losses.Connected(node, id, now) // Within the lock: in this order.
 	return s
 }
 
@@ -147,6 +152,9 @@ func (t *sessions) detach(s *session, st *stream) {
 	s.seen = t.clock()
 	if s.current == st {
 		s.current = nil
+	}
+	if !slices.ContainsFunc(t.byNode[s.node], func(other *session) bool { return other.streams > 0 }) {
+		t.losses.Disconnected(s.node, s.seen)
 	}
 }
 

@@ -250,7 +250,8 @@ func (st *stream) take(batch *telemetryv1.Batch) (acked uint64, err error) {
 		return 0, err
 	}
 	// Only now: a batch that is sent again would be counted twice.
-	st.account(batch)
+	missing, lost := st.account(batch)
+	st.tell(missing, lost, len(batch.GetEvents())-len(events), reachedBy(events, begin), begin)
 	st.session.acked = batch.GetSequence()
 	st.metrics.batches.Inc()
 	for _, e := range events {
@@ -262,7 +263,7 @@ func (st *stream) take(batch *telemetryv1.Batch) (acked uint64, err error) {
 }
 
 // account counts what is missing before and in a batch, and what the agent lost.
-func (st *stream) account(batch *telemetryv1.Batch) {
+func (st *stream) account(batch *telemetryv1.Batch) (skipped uint64, lost [len(causes)]uint64) {
 	s := st.session
 	batches := missing(s.acked, batch.GetSequence())
 	var events uint64
@@ -272,7 +273,7 @@ func (st *stream) account(batch *telemetryv1.Batch) {
 	}
 	lost, grew := s.lostSince(batch.GetLost())
 	if batches == 0 && events == 0 && !grew {
-		return
+		return 0, lost
 	}
 	st.metrics.missingBatches.WithLabelValues(s.node).Add(float64(batches))
 	st.metrics.missingEvents.WithLabelValues(s.node).Add(float64(events))
@@ -290,6 +291,7 @@ func (st *stream) account(batch *telemetryv1.Batch) {
 		}
 		logger.Warn("telemetry was lost", "missingBatches", batches, "missingEvents", events)
 	})
+	return max(batches, events), lost
 }
 
 // convert makes events of those that can be taken; the others are counted.

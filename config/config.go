@@ -102,6 +102,8 @@ type AuditConfig struct {
 	CanaryPeriod metav1.Duration `json:"canaryPeriod"`
 	// CanaryConfigMap is what the canary request gets.
 	CanaryConfigMap string `json:"canaryConfigMap"`
+	// MaxBodyMegabytes bounds what an API server may send at once. What is larger is lost.
+	MaxBodyMegabytes int `json:"maxBodyMegabytes"`
 }
 
 // CollectorConfig configures the agents' endpoint.
@@ -132,9 +134,11 @@ type WebhookConfig struct {
 // PKIConfig names the objects that hold keys and certificates. All of them
 // exist, empty at first, before the server starts.
 type PKIConfig struct {
-	ServingSecret  string `json:"servingSecret"`
-	SinkCASecret   string `json:"sinkCASecret"`
-	TrustConfigMap string `json:"trustConfigMap"`
+	ServingSecret string `json:"servingSecret"`
+	SinkCASecret  string `json:"sinkCASecret"`
+	// SinkTokensSecret has hashes of the tokens of API servers that show no certificate.
+	SinkTokensSecret string `json:"sinkTokensSecret"`
+	TrustConfigMap   string `json:"trustConfigMap"`
 	// Service is the server's Service: its names and addresses go into the
 	// serving certificate.
 	Service string `json:"service"`
@@ -168,11 +172,13 @@ func Default() Config {
 		Store: StoreConfig{
 			MaxMegabytes: 2048, BusMaxMegabytes: 1024, Reserve: metav1.Duration{Duration: 3 * time.Minute},
 		},
-		Namespace:     "portcullis",
+		Namespace: "portcullis",
 		Audit: AuditConfig{
 			Listen:          ":9443",
 			CanaryPeriod:    metav1.Duration{Duration: 10 * time.Second},
 			CanaryConfigMap: "portcullis-canary",
+			// An API server with --audit-webhook-truncate-enabled sends 10 MiB at most.
+			MaxBodyMegabytes: 16,
 		},
 		Collector:    CollectorConfig{Listen: ":8444", ServiceAccount: "portcullis-agent"},
 		TelemetryLog: TelemetryLogConfig{MaxMegabytes: 100, MaxFiles: 5},
@@ -181,10 +187,11 @@ func Default() Config {
 		Health:       ListenConfig{Listen: ":8081"},
 		//nolint:gosec // names of Secrets, not secrets
 		PKI: PKIConfig{
-			ServingSecret:  "portcullis-serving",
-			SinkCASecret:   "portcullis-sink-ca",
-			TrustConfigMap: "portcullis-trust",
-			Service:        "portcullis",
+			ServingSecret:    "portcullis-serving",
+			SinkCASecret:     "portcullis-sink-ca",
+			SinkTokensSecret: "portcullis-sink-tokens",
+			TrustConfigMap:   "portcullis-trust",
+			Service:          "portcullis",
 		},
 		Notify: NotifyConfig{Stdout: true},
 	}
@@ -228,6 +235,10 @@ func Parse(data []byte) (Config, error) {
 	return c, nil
 }
 
+// maxBodyMegabytes bounds the audit sink's bodies: two of them, each three times its size while it is
+// decoded, have to fit into the memory of the server's pod.
+const maxBodyMegabytes = 64
+
 func (c *Config) validate() field.ErrorList {
 	var errs field.ErrorList
 	errs = append(errs, c.Mode.validate(field.NewPath("mode"))...)
@@ -251,6 +262,9 @@ func (c *Config) validate() field.ErrorList {
 	}
 	if c.Audit.CanaryPeriod.Duration < time.Second {
 		errs = append(errs, field.Invalid(field.NewPath("audit", "canaryPeriod"), c.Audit.CanaryPeriod.Duration.String(), "must be at least 1s"))
+	}
+	if n := c.Audit.MaxBodyMegabytes; n < 1 || n > maxBodyMegabytes {
+		errs = append(errs, field.Invalid(field.NewPath("audit", "maxBodyMegabytes"), n, fmt.Sprintf("must be between 1 and %d", maxBodyMegabytes)))
 	}
 	errs = append(errs, c.Store.validate(field.NewPath("store"))...)
 	errs = append(errs, c.TelemetryLog.validate(field.NewPath("telemetryLog"))...)
@@ -284,6 +298,7 @@ func (c *Config) validateNames() field.ErrorList {
 		field.NewPath("webhook", "configurationName"): c.Webhook.ConfigurationName,
 		field.NewPath("pki", "servingSecret"):         c.PKI.ServingSecret,
 		field.NewPath("pki", "sinkCASecret"):          c.PKI.SinkCASecret,
+		field.NewPath("pki", "sinkTokensSecret"):      c.PKI.SinkTokensSecret,
 		field.NewPath("pki", "trustConfigMap"):        c.PKI.TrustConfigMap,
 		field.NewPath("pki", "service"):               c.PKI.Service,
 	} {

@@ -59,6 +59,7 @@ func (c *Correlator) Ingest(ctx context.Context, events []*event.Event) error {
 	if len(candidates) == 0 {
 		return nil
 	}
+	own(candidates)
 	if err := c.options.Bus.Publish(ctx, candidates...); err != nil {
 		return fmt.Errorf("ingest %d events: %w", len(events), err)
 	}

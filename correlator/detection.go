@@ -41,11 +41,7 @@ func newDetection(r *rule.Rule, mode rule.Mode, id string, events []*event.Event
 	if r.Response == nil || r.Response.Quarantine == nil {
 		return d
 	}
-	doubt := podDoubt
-	if r.Response.Quarantine.Subject == rule.SubjectUser {
-		doubt = userDoubt
-	}
-	switch {
+	switch doubt := doubtOf(r.Response.Quarantine, pod, podDoubt, userDoubt); {
 	case doubt != "":
 		d.Why = doubt
 	case mode == rule.Enforce:
@@ -54,6 +50,28 @@ func newDetection(r *rule.Rule, mode rule.Mode, id string, events []*event.Event
 		d.Action = event.ActionWouldQuarantine
 	}
 	return d
+}
+
+// doubtOf is what makes a detection unfit for the quarantine that its rule asks
+// for, empty if nothing does.
+func doubtOf(asked *rule.Quarantine, pod event.Pod, podDoubt, userDoubt doubt) string {
+	switch {
+	case asked.Subject == rule.SubjectUser:
+		return userDoubt.why
+	case podDoubt.ambiguous && asked.Ambiguous && len(pod.Candidates) > maxIdentities:
+		return fmt.Sprintf("the pod may be any of %d, which are too many to deny them all", len(pod.Candidates))
+	case podDoubt.ambiguous && asked.Ambiguous:
+		return ""
+	default:
+		return podDoubt.why
+	}
+}
+
+// doubt is what makes a subject unfit for a quarantine; nothing, if why is empty.
+type doubt struct {
+	why string
+	// ambiguous: it is only that the pod may be any of its candidates.
+	ambiguous bool
 }
 
 func describe(r *rule.Rule) event.DetectionRule {
@@ -67,63 +85,77 @@ func describe(r *rule.Rule) event.DetectionRule {
 	return d
 }
 
-// podOf is the pod that a chain is about, and what makes it unfit for a
-// quarantine, empty if nothing does.
-func podOf(events []*event.Event) (pod event.Pod, doubt string) {
+// podOf is the pod that a chain is about, and what makes it unfit for a quarantine.
+func podOf(events []*event.Event) (event.Pod, doubt) {
+	pods := podsOf(events)
+	if len(pods) == 0 {
+		return event.Pod{}, doubt{why: "no event of it names a pod"}
+	}
+	pod := slices.MaxFunc(pods, func(a, b event.Pod) int { return cmp.Compare(a.Confidence, b.Confidence) })
+	var candidates []string
+	for _, p := range pods {
+		switch {
+		case p.Confidence == event.Ambiguous && (p.Key() == pod.Key() || slices.Contains(p.Candidates, pod.UID)):
+			candidates = append(candidates, p.Candidates...)
+		case p.Key() != pod.Key():
+			return pod, doubt{why: fmt.Sprintf("its events are about different pods, %s and %s", pods[0], other(pods))}
+		}
+	}
+	for _, e := range events { // The request that joined with it may be another pod's.
+		if e.Audit != nil && e.Audit.Caller.Confidence == event.Ambiguous && slices.Contains(e.Audit.Caller.Candidates, pod.UID) {
+			candidates = append(candidates, e.Audit.Caller.Candidates...)
+		}
+	}
+	if len(candidates) > 0 {
+		slices.Sort(candidates)
+		pod.Confidence, pod.Candidates = event.Ambiguous, slices.Compact(candidates)
+	}
+	return pod, judged(pod)
+}
+
+// podsOf are the pods that the telemetry of a chain happened in, or without any
+// those that its requests were about.
+func podsOf(events []*event.Event) []event.Pod {
 	var pods []event.Pod
 	for _, e := range events {
 		if !e.Pod.IsZero() {
 			pods = append(pods, e.Pod)
 		}
 	}
-	if len(pods) == 0 { // No telemetry: what the requests were about.
-		for _, e := range events {
-			if p := e.SubjectPod(); !p.IsZero() {
-				pods = append(pods, p)
-			}
+	if len(pods) > 0 {
+		return pods
+	}
+	for _, e := range events {
+		if p := e.SubjectPod(); !p.IsZero() {
+			pods = append(pods, p)
 		}
 	}
-	if len(pods) == 0 {
-		return event.Pod{}, "no event of it names a pod"
-	}
-	pod = pods[0]
-	for _, p := range pods[1:] {
-		if p.Key() != pod.Key() {
-			return pod, fmt.Sprintf("its events are about different pods, %s and %s", pod, p)
-		}
-		if p.Confidence > pod.Confidence {
-			pod = p
-		}
-	}
-	return judged(pod, events)
+	return pods
 }
 
-// judged lowers a pod's confidence to that of the request that joined with it,
-// and says what makes it unfit.
-func judged(pod event.Pod, events []*event.Event) (event.Pod, string) {
-	for _, e := range events {
-		if e.Audit == nil || e.Audit.Caller.Confidence != event.Ambiguous {
-			continue
-		}
-		if slices.Contains(e.Audit.Caller.Candidates, pod.UID) {
-			pod.Confidence, pod.Candidates = event.Ambiguous, e.Audit.Caller.Candidates
-		}
-	}
+// other is the first of some pods that is not like the first of them.
+func other(pods []event.Pod) event.Pod {
+	i := slices.IndexFunc(pods, func(p event.Pod) bool { return p.Key() != pods[0].Key() })
+	return pods[max(i, 0)]
+}
+
+// judged says what makes a pod unfit for a quarantine.
+func judged(pod event.Pod) doubt {
 	switch {
 	case pod.Confidence == event.Ambiguous:
-		return pod, "the pod's identity is ambiguous, it may be any of " + strings.Join(pod.Candidates, ", ")
+		return doubt{why: "the pod's identity is ambiguous, it may be any of " + strings.Join(pod.Candidates, ", "), ambiguous: true}
 	case pod.UID == "":
-		return pod, "the pod's UID is not known"
+		return doubt{why: "the pod's UID is not known"}
 	case pod.Confidence < event.ByName:
-		return pod, "it is not known how the pod's UID was found"
+		return doubt{why: "it is not known how the pod's UID was found"}
 	default:
-		return pod, ""
+		return doubt{}
 	}
 }
 
 // userOf is the user who made a chain's requests, and what makes that unfit for
 // a quarantine.
-func userOf(events []*event.Event) (user, doubt string) {
+func userOf(events []*event.Event) (user string, unfit doubt) {
 	for _, e := range events {
 		if e.Audit == nil || e.Audit.User.Username == "" {
 			continue
@@ -132,11 +164,11 @@ func userOf(events []*event.Event) (user, doubt string) {
 		case user == "":
 			user = name
 		case user != name:
-			return user, fmt.Sprintf("its requests are of different users, %q and %q", user, name)
+			return user, doubt{why: fmt.Sprintf("its requests are of different users, %q and %q", user, name)}
 		}
 	}
 	if user == "" {
-		return "", "no event of it names a user"
+		return "", doubt{why: "no event of it names a user"}
 	}
-	return user, ""
+	return user, doubt{}
 }

@@ -20,9 +20,19 @@
 //
 // An event that a sequence waits with is kept packed (package event/packed), and
 // what it shares with others, its pod above all, once. A Correlator keeps a
-// million in less than 512 MiB, and bounds them by count and size; beyond, the
-// rule that keeps most forgets its oldest. What is due is found in a heap: time
-// that passes costs in proportion to what expires.
+// million in less than 512 MiB, and bounds them by count and size. Beyond, whoever keeps
+// most of them, over all rules, loses the oldest: the pod that an event happened in, the pod
+// whose token made a request, or the user. So noise costs those who make it. What is due is
+// found in a heap: time that passes costs in proportion to what expires.
+//
+// # What a detection comes to
+//
+// A rule of single events is decided by each of them. A sequence is matched as soon as
+// its events are there, and told as Provisional: that is enough to act. Events
+// that come later can change it, until none is taken any more that could; every change is told
+// under the same ID. In the end it is Final, or Superseded by the detection that has its events
+// now. The final ones do not depend on the order in which events arrived. What was
+// decided to be done about a detection stays as it was at first.
 //
 // # Exchanging rules
 //
@@ -43,15 +53,26 @@
 // the authenticated one of its audit events. If the events of one chain
 // disagree, or an identity is less than certain (a pod needs a UID, and
 // confidence by-name or better), the detection says so in Why and its action is
-// none: an ambiguous identity never quarantines anybody, in no mode. A pod that
-// is ambiguous still joins, as each of its candidates.
+// none: an ambiguous identity never quarantines anybody, in no mode, unless the rule
+// says that all candidates are to be. A pod that is ambiguous still joins, as each of its
+// candidates.
 //
 // # Time
 //
-// Sequences are ordered by the events' own time. The watermark, below which no
-// more is expected, follows the newest StageTime that was seen, less Lateness;
-// when nothing arrives it moves on with the clock, so that an idle stream
-// expires too. It never runs ahead of the clock, whatever time an event claims.
+// Sequences are ordered by the events' own time, as far as the clocks of different
+// sources are known. The watermark, below which no more is expected, is Lateness
+// behind the clock, and so much longer as the last source is behind; a source counts as
+// at most Lateness behind, and is not waited for once it has been silent for that long. So
+// nobody can hold it for ever, and whatever time an event claims, it does not move it.
+// Events behind the watermark still join if they are not behind by more than
+// their sequence's span. Those that are refused are counted and logged.
+//
+// # Restarts
+//
+// What is open is nowhere but in memory. After a restart the bus delivers again what it
+// has kept (see Retention), and the join goes through the same time again, by when
+// the events arrived: it comes to the same matches, by the same IDs (see Options.Known
+// and Replaying).
 //
 // # Rules that misbehave
 //

@@ -1,6 +1,7 @@
 package correlator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -78,21 +79,47 @@ spec:
 `, name, name, strings.ReplaceAll(query, "\n", "\n    "), extra)
 }
 
-// recorder keeps detections.
+// recorder keeps detections: in all those that are new, in told every change.
 type recorder struct {
-	mutex sync.Mutex
-	all   []*event.Detection
-	// each, if not nil, gets every detection too.
+	mutex     sync.Mutex
+	all, told []*event.Detection
+	// last is what was told last of each ID.
+	last map[string]*event.Detection
+	// each, if not nil, gets every new detection too.
 	each chan *event.Detection
 }
 
 func (r *recorder) Handle(_ context.Context, d *event.Detection) {
 	r.mutex.Lock()
-	r.all = append(r.all, d)
+	if r.last == nil {
+		r.last = map[string]*event.Detection{}
+	}
+	_, known := r.last[d.ID]
+	r.last[d.ID] = d
+	r.told = append(r.told, d)
+	if !known {
+		r.all = append(r.all, d)
+	}
 	r.mutex.Unlock()
-	if r.each != nil {
+	if r.each != nil && !known {
 		r.each <- d
 	}
+}
+
+// final are the detections that are final, sorted.
+func (r *recorder) final() []*event.Detection {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	var final []*event.Detection
+	for _, d := range r.last {
+		if d.State == event.Final {
+			final = append(final, d)
+		}
+	}
+	slices.SortFunc(final, func(a, b *event.Detection) int {
+		return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.ID, b.ID))
+	})
+	return final
 }
 
 func (r *recorder) names() []string {
@@ -130,6 +157,7 @@ func newHarness(tb testing.TB, schema *field.Schema, set *rule.Set, change func(
 	o := Options{
 		Rules: set, Schema: schema, Bus: memory, Detections: h.recorder, Registerer: h.registry,
 		Clock: func() time.Time { return h.now }, Logger: slog.New(slog.DiscardHandler),
+		UnmeasuredTolerance: -1,
 	}
 	if change != nil {
 		change(&o)

@@ -24,11 +24,27 @@ type join struct {
 	// advanced is the watermark that the engines know.
 	advanced time.Time
 	known    *memory
+	lateness *lateReport
+	// replayed is the time that the events have come to that are delivered again;
+	// resuming is set until all are.
+	replayed time.Time
+	resuming bool
+	// doubtful are the matches that were found meanwhile and may not be all there.
+	doubtful []*match
 	// store has the events of what the engines keep.
 	store *store
-	// hits and bytes are what all engines keep.
-	hits  int
-	bytes int64
+	// hits and bytes are what all engines keep, matches how many matches there are.
+	hits    int
+	bytes   int64
+	matches int
+	// forgotten are the hits that engines have forgotten just now.
+	forgotten []forgotten
+}
+
+// forgotten is a hit that a rule's engine keeps no longer.
+type forgotten struct {
+	rule *joined
+	kept *kept
 }
 
 // joined is a rule and, if it is a sequence, its engine.
@@ -38,6 +54,14 @@ type joined struct {
 	// version is that of the candidates that are the rule's.
 	version uint64
 	engine  *sequence.Engine
+	// span is the sequence's maxspan; context is how long before its first event
+	// something can have forbidden a match; absentLast: so can something after it.
+	span, context time.Duration
+	absentLast    bool
+	// reach is how long the bus must keep what the rule needs.
+	reach time.Duration
+	// matches are the engine's, by the hits that complete them.
+	matches map[*kept]*match
 	// counted is the part of the engine's statistics that the metrics have.
 	counted sequence.Stats
 	// hits and bytes are its part of the join's.
@@ -47,9 +71,11 @@ type joined struct {
 
 func newJoin(o Options, m *metrics) (*join, error) {
 	j := &join{
-		options: o, metrics: m, rules: map[string]*joined{},
-		watermark: newWatermark(o.Lateness), known: newMemory(o.Remembered), store: newStore(),
+		options: o, metrics: m, rules: map[string]*joined{}, lateness: newLateReport(o, m),
+		watermark: newWatermark(o.Lateness), known: newMemory(o.Remembered), store: newStore(o.MaxBytes / int64(o.MaxHits)),
 	}
+	j.resuming = o.Replay != nil
+	j.watermark.held = j.resuming
 	for _, r := range o.Rules.All() {
 		entry, err := j.newJoined(r, o)
 		if err != nil {
@@ -66,15 +92,32 @@ func (j *join) newJoined(r *rule.Rule, o Options) (*joined, error) {
 	if !r.Program.IsSequence() {
 		return entry, nil
 	}
+	spec := specOf(r, o.MaxSpan)
+	entry.span, entry.absentLast = spec.MaxSpan, spec.Stages[len(spec.Stages)-1].Negated
+	entry.context = contextOf(spec)
+	entry.reach = reach(spec, o.Lateness)
+	return entry, j.open(entry, spec, o)
+}
+
+// open gives a rule an empty engine.
+func (j *join) open(r *joined, spec sequence.Spec, o Options) error {
 	limits := o.Limits
-	limits.Forgotten = j.store.release
-	engine, err := sequence.New(specOf(r, o.MaxSpan), limits)
+	limits.Forgotten = func(payload any) { j.forget(r, payload.(*kept)) } // step puts nothing else in
+	limits.Dropped = func(owner, cause string, n int) { j.options.Dropped(whose(owner), r.rule.Name, cause, n) }
+	engine, err := sequence.New(spec, limits)
 	if err != nil {
-		return nil, fmt.Errorf("rule %s: %w", r.Name, err)
+		return fmt.Errorf("rule %s: %w", r.rule.Name, err)
 	}
 	engine.Advance(j.advanced)
-	entry.engine = engine
-	return entry, nil
+	r.engine, r.counted, r.matches = engine, sequence.Stats{}, map[*kept]*match{}
+	return nil
+}
+
+// forget gives up a hit that an engine keeps no longer. Its match, if it completes
+// one, may be among what the engine is about to say.
+func (j *join) forget(r *joined, k *kept) {
+	j.store.release(k)
+	j.forgotten = append(j.forgotten, forgotten{r, k})
 }
 
 func specOf(r *rule.Rule, defaultSpan time.Duration) sequence.Spec {
@@ -88,8 +131,8 @@ func specOf(r *rule.Rule, defaultSpan time.Duration) sequence.Spec {
 	return spec
 }
 
-// take takes a candidate and returns what it concludes.
-func (j *join) take(c bus.Candidate, now time.Time) []*event.Detection {
+// take takes a candidate and returns what there is to tell because of it.
+func (j *join) take(c bus.Candidate, clock time.Time) []*event.Detection {
 	r := j.rules[c.Rule]
 	switch {
 	case r == nil:
@@ -99,17 +142,23 @@ func (j *join) take(c bus.Candidate, now time.Time) []*event.Detection {
 		j.metrics.drop(dropOldRule, 1)
 		return nil
 	}
+	now := j.now(c.Event, clock)
+	// The time that has passed comes first: what was due before the event arrived
+	// was decided without it, then and whenever it is delivered again.
+	detections := append(j.resume(now), j.advanceBy(advanceStep, now)...)
 	stageTime := c.Event.StageTime
 	if stageTime.IsZero() {
 		stageTime = c.Event.Time
 	}
-	if stageTime.Before(j.watermark.at(now)) {
-		j.metrics.late.Inc()
+	late := stageTime.Before(j.watermark.at(now))
+	if late {
+		j.lateness.count(c.Event.Source)
 	}
-	j.watermark.see(stageTime, now)
-	detections := j.step(r, c, now)
-	if j.watermark.at(now).Sub(j.advanced) >= advanceStep {
-		detections = append(detections, j.advance(now)...)
+	j.watermark.see(c.Event.Source, stageTime, now)
+	expired := r.expired()
+	detections = append(detections, j.step(r, c, now)...)
+	if late && r.expired() > expired {
+		j.lateness.refused(r.rule.Name, c.Event, now)
 	}
 	return detections
 }
@@ -118,37 +167,56 @@ func (j *join) take(c bus.Candidate, now time.Time) []*event.Detection {
 func (j *join) step(r *joined, c bus.Candidate, now time.Time) (detections []*event.Detection) {
 	defer func() {
 		if problem := recover(); problem != nil {
-			j.restart(r, problem)
+			detections = append(detections, j.restart(r, problem, now)...)
 		}
 	}()
 	if r.engine == nil {
-		return j.conclude(r, "", []*event.Event{c.Event}, now)
+		return j.single(r, c.Event, now)
 	}
 	k, tie := j.store.keep(c.Event), tieOf(c.Event)
+	j.store.favour(k, r)
 	matches := r.engine.Step(sequence.Hit{
 		Stage: c.Stage, Key: c.Key, Time: c.Event.Time, ID: c.Event.ID, Request: tie,
+		Source: c.Event.Source, Tolerance: j.tolerance(c.Event), Owner: k.part.owner,
 		Payload: k, Size: k.size() + len(c.Key) + len(tie),
 	})
 	detections = j.changes(r, matches, now)
 	j.budget(r)
-	return detections
+	return append(detections, j.endings(now)...)
 }
 
-// restart gives a rule that panicked a new engine.
-func (j *join) restart(r *joined, problem any) {
+// tolerance is how far an event's time may be off.
+func (j *join) tolerance(e *event.Event) time.Duration {
+	if e.Clock.Measured {
+		return e.Clock.Tolerance
+	}
+	return max(0, j.options.UnmeasuredTolerance)
+}
+
+// expired is how many hits came too late for a rule.
+func (r *joined) expired() uint64 {
+	if r.engine == nil {
+		return 0
+	}
+	return r.engine.Stats().Expired
+}
+
+// restart gives a rule that panicked a new engine. Its matches cannot change any more.
+func (j *join) restart(r *joined, problem any, now time.Time) []*event.Detection {
 	j.metrics.failures.WithLabelValues(r.rule.Name, "panic").Inc()
 	j.options.Logger.Error("rule panicked in the join, its open sequences are lost",
 		"rule", r.rule.Name, "panic", fmt.Sprint(problem))
 	if r.engine == nil {
-		return
+		return nil
 	}
+	j.metrics.drop(dropPanic, r.hits)
+	j.options.Dropped("", r.rule.Name, dropPanic, r.hits)
 	j.clear(r)
-	empty, err := j.newJoined(r.rule, j.options)
-	if err != nil { // It was right when the rule was loaded.
+	if err := j.open(r, specOf(r.rule, j.options.MaxSpan), j.options); err != nil { // It was right when the rule was loaded.
 		panic(err)
 	}
-	r.engine, r.counted = empty.engine, sequence.Stats{}
-	j.budget(r)
+	j.held(r)
+	return j.endings(now)
 }
 
 // clear makes an engine give up what it keeps.
@@ -158,61 +226,33 @@ func (j *join) clear(r *joined) {
 			// What it keeps of the store is in nobody's hands any more.
 			j.options.Logger.Error("rule panicked again, some memory of its events is lost", "rule", r.rule.Name, "panic", fmt.Sprint(problem))
 		}
+		for k := range r.matches { // All that it did not forget, too.
+			j.forgotten = append(j.forgotten, forgotten{r, k})
+		}
 	}()
 	r.engine.Clear()
 }
 
-// budget notes what a rule's engine keeps, and makes room if all together keep
-// too much: the rule that keeps most forgets its oldest, so that a busy rule
-// does not cost a quiet one its state.
-func (j *join) budget(r *joined) {
-	j.held(r)
-	if j.hits <= j.options.MaxHits && j.memory() <= j.options.MaxBytes {
-		return
+// advance moves on with the clock and returns what there is to tell because of it.
+func (j *join) advance(clock time.Time) []*event.Detection {
+	now := j.now(nil, clock)
+	if j.resuming { // Events that come again bring their own time.
+		return nil
 	}
-	// Some more than necessary, so that not every hit has to look for room.
-	hits, bytes := j.options.MaxHits-j.options.MaxHits/100, j.options.MaxBytes-j.options.MaxBytes/100
-	for j.hits > hits || j.memory() > bytes {
-		largest := j.largest(j.memory() > bytes)
-		if largest == nil || !largest.engine.Shed() {
-			return
-		}
-		j.held(largest)
-	}
+	detections := j.resume(now)
+	return append(detections, j.advanceBy(0, now)...)
 }
 
-// memory is about how much memory the open sequences take.
-func (j *join) memory() int64 { return j.bytes + j.store.bytes }
-
-// held brings the totals up to date with one rule's engine.
-func (j *join) held(r *joined) {
-	hits, bytes := r.engine.Held()
-	j.hits += hits - r.hits
-	j.bytes += bytes - r.bytes
-	r.hits, r.bytes = hits, bytes
-}
-
-// largest returns the rule that keeps most bytes, or hits.
-func (j *join) largest(byBytes bool) *joined {
-	var largest *joined
-	for _, r := range j.rules {
-		switch {
-		case r.engine == nil:
-		case largest == nil, byBytes && r.bytes > largest.bytes, !byBytes && r.hits > largest.hits:
-			largest = r
-		}
-	}
-	return largest
-}
-
-// advance moves the engines' watermark and returns what that concludes.
-func (j *join) advance(now time.Time) []*event.Detection {
+// advanceBy moves the engines' watermark, if it has come far enough, and returns
+// what that concludes.
+func (j *join) advanceBy(step time.Duration, now time.Time) []*event.Detection {
 	w := j.watermark.at(now)
-	if w.IsZero() {
+	if w.IsZero() || w.Sub(j.advanced) < step {
 		return nil
 	}
 	j.advanced = w
 	j.metrics.watermark.Set(float64(w.UnixMilli()) / 1000)
+	j.metrics.lag.Set(j.watermark.lag.Seconds())
 	var detections []*event.Detection
 	partials := 0
 	for _, r := range j.rules {
@@ -222,7 +262,12 @@ func (j *join) advance(now time.Time) []*event.Detection {
 		detections = append(detections, j.advanceRule(r, now)...)
 		partials += j.count(r).Partials
 	}
+	detections = append(detections, j.endings(now)...) // Those of rules that are no more.
+	if j.hits < j.options.MaxHits/2 && j.memory() < j.options.MaxBytes/2 {
+		j.store.owners = nil // There is room again.
+	}
 	j.metrics.partials.Set(float64(partials))
+	j.metrics.matches.Set(float64(j.matches))
 	j.metrics.hits.Set(float64(j.hits))
 	j.metrics.bytes.Set(float64(j.memory()))
 	return detections
@@ -244,7 +289,7 @@ func (j *join) finish() []*event.Detection {
 func (j *join) advanceRule(r *joined, now time.Time) (detections []*event.Detection) {
 	defer func() {
 		if problem := recover(); problem != nil {
-			j.restart(r, problem)
+			detections = append(detections, j.restart(r, problem, now)...)
 		}
 	}()
 	detections = j.changes(r, r.engine.Advance(j.advanced), now)
@@ -265,34 +310,4 @@ func (j *join) count(r *joined) sequence.Stats {
 		j.metrics.drop(cause, int(n)) //nolint:gosec // a second's worth of drops
 	}
 	return now
-}
-
-// changes turns what an engine says into detections. A match that is superseded
-// has been told already: telling what became of it belongs to whoever keeps
-// detections, here it is counted.
-func (j *join) changes(r *joined, matches []sequence.Match, now time.Time) []*event.Detection {
-	var detections []*event.Detection
-	for _, m := range matches {
-		if m.Change != sequence.Found {
-			j.metrics.changes.WithLabelValues(r.rule.Name, m.Change.String()).Inc()
-			continue
-		}
-		events := make([]*event.Event, len(m.Hits))
-		for i, h := range m.Hits {
-			events[i] = j.store.event(h.Payload.(*kept), h.Request) // step puts nothing else in
-		}
-		detections = append(detections, j.conclude(r, m.Key, events, now)...)
-	}
-	return detections
-}
-
-// conclude makes the detection of a chain of events, unless it is known.
-func (j *join) conclude(r *joined, key string, events []*event.Event, now time.Time) []*event.Detection {
-	id := detectionID(r.rule.Name, key, requestOf(events[len(events)-1]))
-	if !j.known.add(id) {
-		return nil
-	}
-	d := newDetection(r.rule, r.mode, id, events, now)
-	j.metrics.detections.WithLabelValues(r.rule.Name, string(d.Action)).Inc()
-	return []*event.Detection{d}
 }

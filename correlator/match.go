@@ -116,6 +116,18 @@ func (x *matcher) match(events []*event.Event) []bus.Candidate {
 	return candidates
 }
 
+// own makes the events of candidates, of which those of one stand together, ones
+// that may be kept.
+func own(candidates []bus.Candidate) {
+	var last, kept *event.Event
+	for i := range candidates {
+		if e := candidates[i].Event; e != last {
+			last, kept = e, e.Own()
+		}
+		candidates[i].Event = kept
+	}
+}
+
 // matchOne appends the candidates of one event, in the order of the terms.
 func (x *matcher) matchOne(e *event.Event, candidates []bus.Candidate) []bus.Candidate {
 	s := x.scratch.Get().(*scratch) // the pool makes nothing else
@@ -218,6 +230,7 @@ func (x *matcher) hit(s *scratch, t *term, candidates []bus.Candidate) []bus.Can
 	}
 	c := bus.Candidate{Rule: t.rule.Name, Version: t.version, Event: e}
 	if t.single {
+		e.Identify()
 		c.Key = requestOf(e)
 		return append(candidates, c)
 	}

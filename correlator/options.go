@@ -18,8 +18,18 @@ import (
 )
 
 // Detections takes what the correlator concludes. Handle is called for one
-// detection at a time, and never twice for one ID (within what Options.Remembered
-// remembers). It holds up the join while it runs.
+// detection at a time, and again for each change of it: they have the same ID, and
+// State tells how far it is decided. At first that is Provisional, or Final for rules
+// of single events. It may be Provisional again, made of other events; Superseded,
+// and even then Provisional once more; and in the end it is Final, unless it is Superseded. Action,
+// Why and At are as they were at first: to act is for the first call alone.
+//
+// A process that starts again hears of the same events, and tells the changes of
+// their detections anew; only what is told first is not told twice, as far as
+// Options.Known knows. To hear of the same state again means nothing, and what was
+// Final stays as it was, whatever is told of it later.
+//
+// Handle holds up the join while it runs.
 type Detections interface {
 	Handle(ctx context.Context, d *event.Detection)
 }
@@ -60,14 +70,38 @@ type Options struct {
 	Tick time.Duration
 	// Remembered is how many detection IDs are remembered, default 65536.
 	Remembered int
+	// UnmeasuredTolerance is how far a clock is taken to be off that has not been
+	// measured (event.Clock), default 100ms: clocks that are kept by NTP are within
+	// that, also in clouds and on laptops, and it is shorter than what rules mean by
+	// "then". Negative stands for none. Measured clocks have a tolerance of their own.
+	UnmeasuredTolerance time.Duration
 	// MaxHits and MaxBytes (about what they take, as they are kept) bound the
-	// state of all sequence rules together, default 1<<20 and 512 MiB. Beyond, the rule that keeps most forgets its oldest.
+	// state of all sequence rules together, default 1<<20 and 512 MiB. Beyond, the
+	// pod or user whose events take most of it, over all rules, loses its oldest.
 	MaxHits  int
 	MaxBytes int64
 	// Limits bound each sequence rule's state; Hits and Bytes default to
-	// MaxHits and MaxBytes.
+	// MaxHits and MaxBytes, Tolerance to 5s. Forgotten and Dropped are the Correlator's own.
 	Limits sequence.Limits
+
+	// Coverage, if not nil, says what was not seen of the time from to to of what
+	// could have mattered to a detection. It is asked whenever one is told: from a
+	// span before its first event to its last, or to where what must not happen could have.
+	Coverage func(d *event.Detection, from, to time.Time) event.Coverage
+	// Known, if not nil, reports whether an earlier process has dealt with a
+	// detection: it is not told as new. It must answer from memory.
+	Known func(id string) bool
+	// Replay, if not nil, tells of the candidates that the bus delivers again.
+	Replay Replaying
+	// Dropped, if not nil, is told whenever n hits of a rule are forgotten before their
+	// time or refused. Owner is whose they were: a pod's Key, a user's name, or a
+	// source, empty if they were many's. Causes are those of the metric. It must not call the Correlator.
+	Dropped func(owner, rule, cause string, n int)
 }
+
+// maxTolerance is how far a measured clock is taken to be off at most. Whoever
+// delays the measuring of a clock makes its tolerance large, and with it what all sequences must keep.
+const maxTolerance = 5 * time.Second
 
 func (o Options) withDefaults() Options {
 	if o.Mode == "" {
@@ -85,6 +119,15 @@ func (o Options) withDefaults() Options {
 	if o.Remembered == 0 {
 		o.Remembered = 65536
 	}
+	if o.UnmeasuredTolerance == 0 {
+		o.UnmeasuredTolerance = 100 * time.Millisecond
+	}
+	if o.Known == nil {
+		o.Known = func(string) bool { return false }
+	}
+	if o.Dropped == nil {
+		o.Dropped = func(string, string, string, int) {}
+	}
 	if o.MaxHits == 0 {
 		o.MaxHits = 1 << 20
 	}
@@ -96,6 +139,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Limits.Bytes == 0 {
 		o.Limits.Bytes = o.MaxBytes
+	}
+	if o.Limits.Tolerance == 0 {
+		o.Limits.Tolerance = maxTolerance
 	}
 	return o
 }

@@ -91,7 +91,8 @@ func (j *join) exchange(o Options) (changes, error) {
 			found.other = append(found.other, name)
 			found.lost += j.giveUp(before)
 		default:
-			entry.engine, entry.counted, entry.hits, entry.bytes = before.engine, before.counted, before.hits, before.bytes
+			before.rule, before.mode = entry.rule, entry.mode
+			next[name] = before
 		}
 	}
 	found.added = len(next) - (len(j.rules) - len(found.removed))
@@ -106,6 +107,7 @@ func (j *join) giveUp(r *joined) (open int) {
 	}
 	open = j.count(r).Partials
 	j.metrics.drop(dropOldRule, r.hits)
+	j.options.Dropped("", r.rule.Name, dropOldRule, r.hits)
 	j.clear(r)
 	j.hits -= r.hits
 	j.bytes -= r.bytes

@@ -21,6 +21,11 @@ import (
 // bound: there are more events that some rule wants than there is room for.
 var ErrReplayFull = errors.New("too many events that some rule wants")
 
+// replayLateness is how far the watermark stays behind events that come in order.
+// The engines learn from the events how far clocks are off, and keep more from then
+// on: what that is must still be there.
+const replayLateness = time.Minute
+
 // progressEvery is how many candidates lie between two reports of progress.
 const progressEvery = 4096
 
@@ -34,6 +39,9 @@ type ReplayOptions struct {
 	Overrides map[string]rule.Mode
 	// MaxSpan caps sequences that name no maxspan, default as in Options.
 	MaxSpan time.Duration
+	// UnmeasuredTolerance is as in Options, but 0 by default: documents from elsewhere
+	// mean the times that they tell.
+	UnmeasuredTolerance time.Duration
 	// MaxBytes bounds what is kept between Add and Finish, about 1 GiB by default.
 	MaxBytes int64
 	// Logger is told of rules that panic. Default: nobody is.
@@ -78,7 +86,7 @@ func NewReplay(o ReplayOptions) (*Replay, error) {
 		// What is kept is bounded already. The join must not forget any of it.
 		MaxHits: math.MaxInt, MaxBytes: math.MaxInt64,
 	}.withDefaults()
-	options.Lateness = 0
+	options.Lateness, options.UnmeasuredTolerance = replayLateness, o.UnmeasuredTolerance
 	if o.MaxBytes < 0 {
 		return nil, fmt.Errorf("replay options: negative MaxBytes %d", o.MaxBytes)
 	}
@@ -146,17 +154,22 @@ func (r *Replay) Finish(progress func(done, total int)) []*event.Detection {
 		panic(err)
 	}
 	detections := make([]*event.Detection, 0, len(candidates)/8)
+	keep := func(told []*event.Detection) {
+		for _, d := range told {
+			if d.State == event.Final {
+				d.At = d.Time
+				detections = append(detections, d)
+			}
+		}
+	}
 	for i, c := range candidates {
 		if i%progressEvery == 0 {
 			progress(i, len(candidates))
 		}
-		detections = append(detections, j.take(c, c.Event.Time)...)
+		keep(j.take(c, c.Event.Time))
 	}
-	detections = append(detections, j.finish()...)
+	keep(j.finish())
 	progress(len(candidates), len(candidates))
-	for _, d := range detections {
-		d.At = d.Time
-	}
 	slices.SortFunc(detections, func(a, b *event.Detection) int {
 		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.ID, b.ID))
 	})

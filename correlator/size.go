@@ -15,7 +15,7 @@ const (
 // somebody outside can make long is counted, also where events share it: better
 // too much than a memory that grows unseen.
 func sizeOf(e *event.Event) int {
-	size := eventOverhead + sizeOfPod(&e.Pod)
+	size := eventOverhead + sizeOfPod(&e.Pod) + len(e.Delivered)
 	if c := e.Container; c != nil {
 		size += len(c.ID) + len(c.Name) + len(c.Image)
 	}

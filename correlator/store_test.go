@@ -12,10 +12,10 @@ import (
 
 func TestStoreKeepsWhatEventsShareOnce(t *testing.T) {
 	t.Parallel()
-	s := newStore()
+	s := newStore(0)
 	first, second, elsewhere := execIn(cart(), 0, "ls"), execIn(cart(), time.Second, "id"), execIn(elsewhere(), 0, "ls")
 	a, again, b, c := s.keep(first), s.keep(first), s.keep(second), s.keep(elsewhere)
-	if a != again || a.part != b.part || b.part == c.part || len(s.parts) != 2 {
+	if *a != *again || a.part != b.part || b.part == c.part || len(s.parts) != 2 {
 		t.Errorf("%d parts are kept", len(s.parts))
 	}
 	for k, want := range map[*kept]*event.Event{a: first, b: second, c: elsewhere} {
@@ -47,7 +47,7 @@ func TestStoreIsEmptyWhenNothingIsOpen(t *testing.T) {
 		"panicked": func(h *harness) {
 			for _, r := range h.join.rules {
 				if r.engine != nil {
-					h.join.restart(r, "test")
+					h.join.restart(r, "test", h.now)
 				}
 			}
 		},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/portcullis-dev/portcullis/ctl/auditconfig"
 	"github.com/portcullis-dev/portcullis/ctl/cluster"
+	"github.com/portcullis-dev/portcullis/ctl/doctor"
 	"github.com/portcullis-dev/portcullis/ctl/quarantine"
 	"github.com/portcullis-dev/portcullis/ctl/replay"
 	"github.com/portcullis-dev/portcullis/ctl/rulecheck"
@@ -38,8 +39,8 @@ func NewCommand(o Options) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "portcullisctl",
 		Short: "Wire, watch and steer Portcullis",
-		Long: "portcullisctl connects API servers to Portcullis, shows, makes and ends quarantines, and\n" +
-			"checks rule files. It reaches the cluster like kubectl does.",
+		Long: "portcullisctl connects API servers to Portcullis, says what is wrong with an installation,\n" +
+			"shows, makes and ends quarantines, and checks rule files. It reaches the cluster like kubectl does.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -55,6 +56,7 @@ func NewCommand(o Options) *cobra.Command {
 		group("audit", "Connect API servers to the audit sink", auditconfig.New(auditconfig.Options{
 			Connect: flags.Client, Namespace: flags.Namespace, Streams: o.Streams,
 		})),
+		doctor.New(doctor.Options{Connect: flags.Client, Namespace: flags.Namespace, Streams: o.Streams}),
 		quarantine.New(quarantine.Options{
 			Connect: flags.Client, Namespace: flags.ContextNamespace, Streams: o.Streams,
 		}),

@@ -47,7 +47,8 @@ type Event struct {
 	// ID is a hash of the whole event as its source delivered it, in hex. Two
 	// deliveries of the same event have the same ID; nothing that a client of
 	// the API server chooses (such as the Audit-ID header) can make two
-	// different events share one.
+	// different events share one. Both hashes may be left empty while Delivered
+	// is set: see Identify.
 	ID string
 	// Request groups the events that are stages of one API request, and equals
 	// ID for all others. It too is a hash over what happened, never the audit ID alone.
@@ -82,6 +83,11 @@ type Event struct {
 	// Limit is set where telemetry of the container was suppressed.
 	Limit *Limit
 	Audit *Audit
+
+	// Delivered is the text that ID is a hash of, where the source has not made it
+	// yet. Such an event is its source's, and lent until whoever it was handed to
+	// returns: keep what Own returns, never the event.
+	Delivered string
 }
 
 // SubjectPod is the pod that an event is about when a response asks for "the

@@ -105,7 +105,7 @@ func (l auditLog) completed(t *testing.T, agent string) *event.Event {
 	lines.Buffer(nil, 1<<20)
 	var found *event.Event
 	for lines.Scan() {
-		e, err := auditsink.DecodeEvent(lines.Bytes(), auditsink.Delivery{APIServer: "cp-1", Received: time.Now()})
+		e, err := auditsink.NewDecoder().DecodeEvent(lines.Bytes(), auditsink.Delivery{APIServer: "cp-1", Received: time.Now()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,10 +25,11 @@ type Bucket struct {
 	store   *Store
 	options BucketOptions
 
-	// handle is that of the engine it was asked of.
-	mu     sync.Mutex
-	engine *engine
-	handle natsjs.KeyValue
+	// handle and records are those of the engine that they were asked of.
+	mu      sync.Mutex
+	engine  *engine
+	handle  natsjs.KeyValue
+	records natsjs.Stream
 }
 
 // Bucket opens one of the store's buckets, and makes it if it is not there. Each may be open once.
@@ -85,10 +86,14 @@ func (b *Bucket) Get(ctx context.Context, key string) (value []byte, err error) 
 	return value, err
 }
 
-// Delete removes a record. That there is none is no error.
+// Delete removes a record. That there is none is no error. Nothing stays in its place: the markers that a
+// key-value store leaves for those who watch it would fill the bucket with keys that come once.
 func (b *Bucket) Delete(ctx context.Context, key string) error {
-	return b.do(ctx, "delete", key, func(ctx context.Context, kv natsjs.KeyValue, key string) error {
-		return kv.Purge(ctx, key)
+	return b.do(ctx, "delete", key, func(ctx context.Context, _ natsjs.KeyValue, key string) error {
+		b.mu.Lock()
+		stream := b.records
+		b.mu.Unlock()
+		return stream.Purge(ctx, natsjs.WithPurgeSubject("$KV."+b.options.Name+"."+key))
 	})
 }
 
@@ -126,7 +131,11 @@ func (b *Bucket) of(ctx context.Context, e *engine) (natsjs.KeyValue, error) {
 		if err != nil {
 			return nil, err
 		}
-		b.engine, b.handle = e, kv
+		stream, err := e.js.Stream(ctx, b.stream())
+		if err != nil {
+			return nil, err
+		}
+		b.engine, b.handle, b.records = e, kv, stream
 	}
 	return b.handle, nil
 }

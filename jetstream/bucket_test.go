@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,47 @@ func TestRecordsOfUnusualSizeAreErrors(t *testing.T) {
 	}
 	if got := all(t, b); len(got["k"]) != maxValue {
 		t.Errorf("the largest value has %d bytes", len(got["k"]))
+	}
+}
+
+// TestDeletedRecordsLeaveNothing deletes among others, and looks at what a kill would leave.
+func TestDeletedRecordsLeaveNothing(t *testing.T) {
+	t.Parallel()
+	dir, killed := t.TempDir(), t.TempDir()
+	s := open(t, options(dir))
+	b := openBucket(t, s)
+	want := map[string]string{}
+	for i := range 500 {
+		key := fmt.Sprint(i)
+		put(t, b, key, "value")
+		if i%100 == 0 {
+			want[key] = "value"
+			continue
+		}
+		if err := b.Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e, err := s.current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := e.js.Stream(t.Context(), b.stream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := stream.CachedInfo().State.Msgs; n != 5 {
+		t.Errorf("%d messages are left of 5 records", n)
+	}
+	if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, all(t, openBucket(t, open(t, options(killed))))); diff != "" {
+		t.Errorf("after a kill:\n%s", diff)
+	}
+	shut(t, s)
+	if diff := cmp.Diff(want, all(t, openBucket(t, open(t, options(dir))))); diff != "" {
+		t.Errorf("after a stop:\n%s", diff)
 	}
 }
 

@@ -4,9 +4,29 @@
 //
 // A Fanout stands between the correlator and the sinks. It gives each sink a
 // bounded queue and a goroutine of its own, so that one that is slow or gone delays
-// neither the correlator nor the others; what a full queue turns away is counted.
+// neither the correlator nor the others. The queues are in a store: what a sink has not
+// taken when the process ends, however it ends, is sent after the next start. What a
+// sink fails to take is sent again, after ever longer pauses and behind the others, until it is taken or
+// the sink says that the document itself is at fault. A full queue drops its
+// oldest document, which is logged and counted.
+//
+// A document arrives at least once. It may come again after a kill; event.id is the same then.
 //
 // # Documents
+//
+// There is one for each change of a detection that people should hear of. All have the detection's
+// ID as event.id. portcullis.detection has, besides:
+//
+//   - state: provisional, final or superseded, in which case superseded_by may name the
+//     detection that has its events now. A detection that becomes final just as it was told is
+//     not told again.
+//   - confidence: how sure it is which pod is meant, and candidates, the UIDs of those that it may be.
+//   - action, why, and quarantines: what was done, with the name of each Quarantine object, and
+//     whether it is in-force or how it ended. For a superseded detection that is what it
+//     caused, which nobody undoes by itself.
+//   - coverage: status is complete, holes, or unknown where nobody has looked. Each of
+//     holes has source, from, to (absent while it lasts), cause, and lost (absent where
+//     nobody can count).
 //
 // The completing process and the completing API request of a detection's chain fill the
 // document's top level, where dashboards and other tools look for them; the whole chain, in

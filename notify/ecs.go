@@ -188,16 +188,48 @@ type portcullis struct {
 }
 
 type detection struct {
-	ID         string   `json:"id"`
-	Action     string   `json:"action"`
-	Why        string   `json:"why,omitempty"`
-	Confidence string   `json:"confidence"`
-	Candidates []string `json:"candidates,omitempty"`
-	Severity   string   `json:"severity,omitempty"`
-	Delay      delay    `json:"delay"`
-	Events     []link   `json:"events"`
+	ID string `json:"id"`
+	// State is provisional, final or superseded.
+	State        string   `json:"state"`
+	SupersededBy string   `json:"superseded_by,omitempty"`
+	Action       string   `json:"action"`
+	Why          string   `json:"why,omitempty"`
+	Confidence   string   `json:"confidence"`
+	Candidates   []string `json:"candidates,omitempty"`
+	Severity     string   `json:"severity,omitempty"`
+	// Quarantines are those that the detection led to.
+	Quarantines []quarantine `json:"quarantines,omitempty"`
+	Coverage    coverage     `json:"coverage"`
+	Delay       delay        `json:"delay"`
+	Events      []link       `json:"events"`
 	// EventsOmitted is how many events of the chain are not listed.
 	EventsOmitted int `json:"events_omitted,omitempty"`
+}
+
+// quarantine is one that the detection led to.
+type quarantine struct {
+	Name    string     `json:"name"`
+	Subject string     `json:"subject,omitempty"`
+	State   string     `json:"state"`
+	Expires *time.Time `json:"expires,omitempty"`
+}
+
+// coverage says whether everything was seen while the detection's events happened.
+type coverage struct {
+	// Status is complete, holes, or unknown where nobody has looked.
+	Status string `json:"status"`
+	Holes  []hole `json:"holes,omitempty"`
+}
+
+// hole is a time in which events of one source are missing, or may be.
+type hole struct {
+	Source string    `json:"source"`
+	From   time.Time `json:"from"`
+	// To is absent while it lasts.
+	To    *time.Time `json:"to,omitempty"`
+	Cause string     `json:"cause"`
+	// Lost is absent where nobody can count it.
+	Lost uint64 `json:"lost,omitempty"`
 }
 
 // delay is in milliseconds.

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -35,10 +36,12 @@ func NewEncoder(cluster string) *Encoder {
 	return &Encoder{cluster: cluster, redact: newRedactor()}
 }
 
-// Encode returns the detection as one line of JSON, without the line's end. Secrets
-// are removed; every character that a terminal might obey is escaped.
-func (c *Encoder) Encode(d *event.Detection) ([]byte, error) {
-	line, err := Line(c.document(d))
+// Encode returns the detection, and the quarantines that it led to, as one line of JSON, without
+// the line's end. Secrets are removed; every character that a terminal might obey is escaped.
+func (c *Encoder) Encode(d *event.Detection, led ...Quarantine) ([]byte, error) {
+	doc := c.document(d)
+	doc.Portcullis.Detection.Quarantines = quarantinesOf(led)
+	line, err := Line(doc)
 	if err != nil {
 		return nil, fmt.Errorf("encode detection %s: %w", d.ID, err)
 	}
@@ -125,7 +128,11 @@ func (c *Encoder) message(d *event.Detection) string {
 	if whom == "" {
 		whom = d.User
 	}
-	return fmt.Sprintf("%s: %s (%s)", firstOf(d.Rule.Title, d.Rule.Name), cut(whom, maxText), d.Action)
+	state := ""
+	if d.State == event.Superseded {
+		state = ", superseded"
+	}
+	return fmt.Sprintf("%s: %s (%s%s)", firstOf(d.Rule.Title, d.Rule.Name), cut(whom, maxText), d.Action, state)
 }
 
 func last(events []*event.Event, has func(*event.Event) bool) *event.Event {
@@ -351,8 +358,9 @@ func items(in []string) []string {
 
 func (c *Encoder) detection(d *event.Detection) detection {
 	out := detection{
-		ID: d.ID, Action: string(d.Action), Why: cut(d.Why, maxText), Severity: d.Rule.Severity,
-		Confidence: d.Pod.Confidence.String(), Candidates: items(d.Pod.Candidates),
+		ID: d.ID, State: string(cmp.Or(d.State, event.Provisional)), SupersededBy: d.SupersededBy,
+		Action: string(d.Action), Why: cut(d.Why, maxText), Severity: d.Rule.Severity,
+		Confidence: d.Pod.Confidence.String(), Candidates: items(d.Pod.Candidates), Coverage: coverageOf(d.Coverage),
 		Delay: delayOf(d), Events: make([]link, 0, min(len(d.Events), maxEvents)),
 	}
 	for i, e := range d.Events {
@@ -361,6 +369,27 @@ func (c *Encoder) detection(d *event.Detection) detection {
 			break
 		}
 		out.Events = append(out.Events, c.link(e))
+	}
+	return out
+}
+
+func quarantinesOf(led []Quarantine) (out []quarantine) {
+	for _, q := range led[:min(len(led), maxItems)] {
+		out = append(out, quarantine{cut(q.Name, maxText), cut(q.Subject, maxText), cmp.Or(q.Ended, "in-force"), timeOf(q.Expires)})
+	}
+	return out
+}
+
+func coverageOf(c event.Coverage) coverage {
+	switch {
+	case !c.Known:
+		return coverage{Status: "unknown"}
+	case len(c.Holes) == 0:
+		return coverage{Status: "complete"}
+	}
+	out := coverage{Status: "holes"}
+	for _, h := range c.Holes[:min(len(c.Holes), maxItems)] {
+		out.Holes = append(out.Holes, hole{cut(h.Source, maxText), h.From.UTC(), timeOf(h.To), h.Cause, h.Lost})
 	}
 	return out
 }

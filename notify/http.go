@@ -15,8 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/portcullis-dev/portcullis/event"
 )
 
 // The defaults of HTTPOptions.
@@ -54,7 +52,6 @@ type HTTPOptions struct {
 	// MinBackoff is about the first pause between tries, each further one is
 	// twice as long; DefaultMinBackoff if zero.
 	MinBackoff time.Duration
-	Encoder    *Encoder
 }
 
 // HTTP is a Sink that posts documents to an endpoint. It follows a redirect only
@@ -89,8 +86,6 @@ func NewHTTP(opts HTTPOptions) (*HTTP, error) {
 		return nil, errors.New("notify http options: URL is plain http, which shows detections to the network; AllowPlain permits it")
 	case u.User != nil:
 		return nil, errors.New("notify http options: URL has a user or password in it, use TokenFile")
-	case opts.Encoder == nil:
-		return nil, errors.New("notify http options: Encoder is missing")
 	case opts.Timeout < 0 || opts.Tries < 0 || opts.MinBackoff < 0:
 		return nil, errors.New("notify http options: Timeout, Tries and MinBackoff must not be negative")
 	}
@@ -107,22 +102,20 @@ func NewHTTP(opts HTTPOptions) (*HTTP, error) {
 // Close closes connections that are idle.
 func (h *HTTP) Close() { h.client.CloseIdleConnections() }
 
-// errRejected says that the endpoint will not take the document, however often it is sent.
-var errRejected = errors.New("the endpoint rejects the document")
+// errRefused says that somebody has to do something before the endpoint takes anything: mend the token
+// or the URL, for instance.
+var errRefused = errors.New("the endpoint is not ready for documents")
 
-// Send posts the detection. It tries again after failures that may pass: no
-// connection, 408, 425, 429 and 5xx.
-func (h *HTTP) Send(ctx context.Context, d *event.Detection) error {
-	doc, err := h.opts.Encoder.Encode(d)
-	if err != nil {
-		return err
-	}
+// Send posts the document. It tries again after failures that may pass: no
+// connection, 408, 425, 429 and 5xx. An answer that is about the document itself (400, 413, 415, 422)
+// wraps ErrRejected.
+func (h *HTTP) Send(ctx context.Context, doc Document) error {
 	for try := 1; ; try++ {
-		wait, err := h.post(ctx, doc)
+		wait, err := h.post(ctx, doc.Body)
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, errRejected):
+		case errors.Is(err, ErrRejected), errors.Is(err, errRefused):
 			return fmt.Errorf("post detection: %w", err)
 		case try >= h.opts.Tries:
 			return fmt.Errorf("post detection, %d tries: %w", try, err)
@@ -198,8 +191,11 @@ func verdict(resp *http.Response) (wait time.Duration, err error) {
 		return 0, nil
 	case code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusTooManyRequests, code >= 500:
 		return retryAfter(resp.Header.Get("Retry-After")), err
+	case code == http.StatusBadRequest, code == http.StatusRequestEntityTooLarge,
+		code == http.StatusUnsupportedMediaType, code == http.StatusUnprocessableEntity:
+		return 0, fmt.Errorf("%w: %w", ErrRejected, err)
 	default:
-		return 0, fmt.Errorf("%w: %w", errRejected, err)
+		return 0, fmt.Errorf("%w: %w", errRefused, err)
 	}
 }
 

@@ -32,20 +32,20 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // sink answers by a function and remembers what it was sent.
 type sink struct {
-	send func(ctx context.Context, d *event.Detection) error
+	send func(ctx context.Context, doc Document) error
 	mu   sync.Mutex
 	got  []string
 }
 
-func (s *sink) Send(ctx context.Context, d *event.Detection) error {
+func (s *sink) Send(ctx context.Context, doc Document) error {
 	if s.send != nil {
-		if err := s.send(ctx, d); err != nil {
+		if err := s.send(ctx, doc); err != nil {
 			return err
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.got = append(s.got, d.ID)
+	s.got = append(s.got, doc.ID)
 	return nil
 }
 
@@ -66,8 +66,8 @@ func detections(n int) (out []*event.Detection) {
 func fanning(t *testing.T, opts FanoutOptions, test func(f *Fanout, stop func())) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		opts.Logger, opts.Registerer = slog.New(slog.DiscardHandler), prometheus.NewPedanticRegistry()
-		f, err := NewFanout(opts)
+		opts.Logger, opts.Registerer, opts.Encoder = slog.New(slog.DiscardHandler), prometheus.NewPedanticRegistry(), NewEncoder("")
+		f, err := NewFanout(t.Context(), opts)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,25 +85,25 @@ func (f *Fanout) counted(sink, result string) int {
 }
 
 func TestASlowSinkDelaysNobody(t *testing.T) {
-	slow := &sink{send: func(ctx context.Context, _ *event.Detection) error { <-ctx.Done(); return ctx.Err() }}
+	slow := &sink{send: func(ctx context.Context, _ Document) error { <-ctx.Done(); return ctx.Err() }}
 	fast := &sink{}
 	fanning(t, FanoutOptions{Sinks: map[string]Sink{"slow": slow, "fast": fast}, Queue: 4}, func(f *Fanout, _ func()) {
 		for _, d := range detections(20) {
-			f.Send(d)
+			send(t, f, d)
 			synctest.Wait()
 		}
 		if len(fast.ids()) != 20 || f.counted("fast", resultSent) != 20 {
 			t.Errorf("the fast sink got %d of 20", len(fast.ids()))
 		}
-		// One is being sent, four wait.
-		if f.counted("slow", resultNoRoom) != 15 {
-			t.Errorf("%d were dropped at the slow sink, want 15", f.counted("slow", resultNoRoom))
+		// The newest four wait, the first that is still being sent does not count any more.
+		if f.counted("slow", resultDropped) != 16 {
+			t.Errorf("%d were dropped at the slow sink, want 16", f.counted("slow", resultDropped))
 		}
 	})
 }
 
 func TestStoppingDrains(t *testing.T) {
-	s := &sink{send: func(ctx context.Context, _ *event.Detection) error {
+	s := &sink{send: func(ctx context.Context, _ Document) error {
 		select {
 		case <-time.After(time.Second):
 			return nil
@@ -113,7 +113,7 @@ func TestStoppingDrains(t *testing.T) {
 	}}
 	fanning(t, FanoutOptions{Sinks: map[string]Sink{"s": s}, DrainTimeout: 4500 * time.Millisecond}, func(f *Fanout, stop func()) {
 		for _, d := range detections(10) {
-			f.Send(d)
+			send(t, f, d)
 		}
 		begin := time.Now()
 		stop()
@@ -126,29 +126,43 @@ func TestStoppingDrains(t *testing.T) {
 	})
 }
 
-func TestAFailingSinkGoesOn(t *testing.T) {
-	s := &sink{send: func(_ context.Context, d *event.Detection) error {
-		if d.ID == "d1" {
-			return errors.New("no")
+func TestWhatFailsIsSentAgainAndHoldsUpNobodyElse(t *testing.T) {
+	tries := 0
+	s := &sink{send: func(_ context.Context, doc Document) error {
+		switch doc.ID {
+		case "d1":
+			if tries++; tries < 5 {
+				return errors.New("not yet")
+			}
+		case "d2":
+			return fmt.Errorf("%w: it is not to my taste", ErrRejected)
 		}
 		return nil
 	}}
 	fanning(t, FanoutOptions{Sinks: map[string]Sink{"s": s}}, func(f *Fanout, _ func()) {
-		for _, d := range detections(3) {
-			f.Send(d)
+		for _, d := range detections(4) {
+			send(t, f, d)
 		}
+		time.Sleep(time.Minute)
 		synctest.Wait()
-		if !slices.Equal(s.ids(), []string{"d0", "d2"}) || f.counted("s", resultFailed) != 1 {
-			t.Errorf("got %v, %d failed", s.ids(), f.counted("s", resultFailed))
+		if !slices.Equal(s.ids(), []string{"d0", "d3", "d1"}) || f.counted("s", resultFailed) != 4 || f.counted("s", resultRejected) != 1 {
+			t.Errorf("got %v, %d failed, %d rejected", s.ids(), f.counted("s", resultFailed), f.counted("s", resultRejected))
 		}
 	})
 }
 
+func send(t *testing.T, f *Fanout, d *event.Detection) {
+	t.Helper()
+	if err := f.Send(t.Context(), d); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWriter(t *testing.T) {
 	var out bytes.Buffer
-	w := NewWriter(&out, NewEncoder(""))
+	w := NewWriter(&out)
 	for range 2 {
-		if err := w.Send(t.Context(), stolenToken()); err != nil {
+		if err := w.Send(t.Context(), aDocument(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -156,6 +170,17 @@ func TestWriter(t *testing.T) {
 	if len(lines) != 2 || !json.Valid([]byte(lines[0])) || lines[0] != lines[1] {
 		t.Errorf("%d lines", len(lines))
 	}
+}
+
+// aDocument is a document about a stolen token.
+func aDocument(t *testing.T) Document {
+	t.Helper()
+	d := stolenToken()
+	body, err := NewEncoder("").Encode(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Document{ID: d.ID, Body: body}
 }
 
 // endpoint is a server that answers by a function, and what it was sent.
@@ -195,7 +220,7 @@ func sinkFor(t *testing.T, e *endpoint, change ...func(*HTTPOptions)) *HTTP {
 	t.Helper()
 	opts := HTTPOptions{
 		URL: e.URL + "/detections", CAFile: filepath.Join(t.TempDir(), "ca.crt"),
-		MinBackoff: time.Millisecond, Encoder: NewEncoder(""),
+		MinBackoff: time.Millisecond,
 	}
 	writeFile(t, opts.CAFile, caOf(e))
 	for _, c := range change {
@@ -230,11 +255,11 @@ func TestHTTPPosts(t *testing.T) {
 	token := filepath.Join(t.TempDir(), "token")
 	writeFile(t, token, "first\n")
 	h := sinkFor(t, e, func(o *HTTPOptions) { o.TokenFile = token })
-	if err := h.Send(t.Context(), stolenToken()); err != nil {
+	if err := h.Send(t.Context(), aDocument(t)); err != nil {
 		t.Fatal(err)
 	}
 	writeFile(t, token, "second")
-	if err := h.Send(t.Context(), stolenToken()); err != nil {
+	if err := h.Send(t.Context(), aDocument(t)); err != nil {
 		t.Fatal(err)
 	}
 	if !json.Valid(e.bodies[0]) || !slices.Equal(e.auth, []string{"Bearer first", "Bearer second"}) {
@@ -261,7 +286,7 @@ func TestHTTPTriesAgain(t *testing.T) {
 					w.WriteHeader(tt.code)
 				}
 			})
-			err := sinkFor(t, e).Send(t.Context(), stolenToken())
+			err := sinkFor(t, e).Send(t.Context(), aDocument(t))
 			if (err == nil) != tt.ok || e.tries() != tt.tries {
 				t.Errorf("%v after %d tries", err, e.tries())
 			}
@@ -269,16 +294,29 @@ func TestHTTPTriesAgain(t *testing.T) {
 	}
 }
 
+func TestHTTPRejectsOnlyWhatIsAboutTheDocument(t *testing.T) {
+	for code, rejected := range map[int]bool{
+		http.StatusBadRequest: true, http.StatusRequestEntityTooLarge: true, http.StatusUnprocessableEntity: true,
+		http.StatusUnauthorized: false, http.StatusForbidden: false, http.StatusNotFound: false, http.StatusBadGateway: false,
+	} {
+		e := newEndpoint(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })
+		err := sinkFor(t, e, func(o *HTTPOptions) { o.Tries = 1 }).Send(t.Context(), aDocument(t))
+		if err == nil || errors.Is(err, ErrRejected) != rejected {
+			t.Errorf("%d: %v", code, err)
+		}
+	}
+}
+
 func TestHTTPGivesUp(t *testing.T) {
 	e := newEndpoint(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
-	err := sinkFor(t, e, func(o *HTTPOptions) { o.Tries = 3 }).Send(t.Context(), stolenToken())
+	err := sinkFor(t, e, func(o *HTTPOptions) { o.Tries = 3 }).Send(t.Context(), aDocument(t))
 	if err == nil || e.tries() != 3 || !strings.Contains(err.Error(), "3 tries") || !strings.Contains(err.Error(), "502") {
 		t.Errorf("%v after %d tries", err, e.tries())
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	slow := sinkFor(t, e, func(o *HTTPOptions) { o.MinBackoff = time.Hour })
-	if err := slow.Send(ctx, stolenToken()); !errors.Is(err, context.Canceled) {
+	if err := slow.Send(ctx, aDocument(t)); !errors.Is(err, context.Canceled) {
 		t.Errorf("stopping says %v", err)
 	}
 }
@@ -293,7 +331,7 @@ func TestHTTPTimesOut(t *testing.T) {
 	})
 	defer close(leave)
 	h := sinkFor(t, e, func(o *HTTPOptions) { o.Timeout, o.Tries = 20*time.Millisecond, 2 })
-	if err := h.Send(t.Context(), stolenToken()); !errors.Is(err, context.DeadlineExceeded) {
+	if err := h.Send(t.Context(), aDocument(t)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("an endpoint that does not answer: %v", err)
 	}
 }
@@ -320,7 +358,7 @@ func TestHTTPRedirects(t *testing.T) {
 					http.Redirect(w, r, tt.to(e), tt.code)
 				}
 			})
-			err := sinkFor(t, e).Send(t.Context(), stolenToken())
+			err := sinkFor(t, e).Send(t.Context(), aDocument(t))
 			if (err == nil) != tt.ok || (e.tries() > 1) != tt.followed || e.tries() > 1+maxRedirects {
 				t.Errorf("%v after %d requests", err, e.tries())
 			}
@@ -337,20 +375,20 @@ func TestHTTPRedirects(t *testing.T) {
 func TestHTTPTrust(t *testing.T) {
 	e := newEndpoint(t, nil)
 	untrusted := sinkFor(t, e, func(o *HTTPOptions) { o.CAFile, o.Tries = "", 1 })
-	if err := untrusted.Send(t.Context(), stolenToken()); err == nil || strings.Contains(err.Error(), e.URL) {
+	if err := untrusted.Send(t.Context(), aDocument(t)); err == nil || strings.Contains(err.Error(), e.URL) {
 		t.Errorf("a certificate that nobody trusts: %v", err)
 	}
 	var path string
 	h := sinkFor(t, e, func(o *HTTPOptions) { path = o.CAFile })
-	if err := h.Send(t.Context(), stolenToken()); err != nil {
+	if err := h.Send(t.Context(), aDocument(t)); err != nil {
 		t.Fatal(err)
 	}
 	writeFile(t, path, "half a file")
-	if err := h.Send(t.Context(), stolenToken()); err != nil {
+	if err := h.Send(t.Context(), aDocument(t)); err != nil {
 		t.Errorf("a CA file that is being replaced breaks the sink: %v", err)
 	}
 	writeFile(t, path, caOf(e)+caOf(e))
-	if err := h.Send(t.Context(), stolenToken()); err != nil || !strings.HasSuffix(h.caStamp, fmt.Sprint(" ", len(caOf(e))*2)) {
+	if err := h.Send(t.Context(), aDocument(t)); err != nil || !strings.HasSuffix(h.caStamp, fmt.Sprint(" ", len(caOf(e))*2)) {
 		t.Errorf("a new CA file is not read: %v", err)
 	}
 }
@@ -361,13 +399,12 @@ func TestHTTPOptions(t *testing.T) {
 	writeFile(t, empty, "\n")
 	huge := filepath.Join(dir, "huge")
 	writeFile(t, huge, strings.Repeat("x", maxTokenFile+1))
-	good := HTTPOptions{URL: "https://example.test/x", Encoder: NewEncoder("")}
+	good := HTTPOptions{URL: "https://example.test/x"}
 	for want, change := range map[string]func(*HTTPOptions){
 		"absolute":         func(o *HTTPOptions) { o.URL = "example.test" },
 		"AllowPlain":       func(o *HTTPOptions) { o.URL = "http://example.test" },
 		"cannot be parsed": func(o *HTTPOptions) { o.URL = "https://%zz/" + hunter2 },
 		"use TokenFile":    func(o *HTTPOptions) { o.URL = "https://alice:" + hunter2 + "@example.test" },
-		"Encoder":          func(o *HTTPOptions) { o.Encoder = nil },
 		"Timeout":          func(o *HTTPOptions) { o.Timeout = -1 },
 		"TokenFile: it":    func(o *HTTPOptions) { o.TokenFile = empty },
 		"65536":            func(o *HTTPOptions) { o.TokenFile = huge },

@@ -13,15 +13,20 @@
 // control plane hosts, renewed by people: so that CA is a separate one, and
 // renewing the server's certificate never touches it.
 //
+// Where a client certificate cannot be used, an API server can have a token instead. A
+// token is random, is written to the API server's host and nowhere else, and has an end. Of it
+// the server knows a hash, which is of no use to whoever reads it.
+//
 // # Where things are kept
 //
 // Both live in Secrets of the release namespace, so that every replica shows the
 // same certificate and a restart changes nothing. The Secrets exist before the
-// server starts, empty: Portcullis may get and update these objects by name and
-// needs no right to create Secrets. Data keys are
+// server starts, empty: Portcullis may get and update these objects by name (the
+// tokens only get) and needs no right to create Secrets. Data keys are
 //
 //	serving Secret   ca.crt ca.key tls.crt tls.key
 //	sink CA Secret   ca.crt ca.key
+//	tokens Secret    one key for each API server that has tokens: their hashes and ends
 //
 // ca.crt is a bundle: it may hold more certificates than the one that ca.key
 // belongs to, and all of them are trusted. Nothing here takes a certificate out

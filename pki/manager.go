@@ -59,6 +59,7 @@ type current struct {
 	serving     Bundle
 	sink        Bundle
 	sinkPool    *x509.CertPool
+	tokens      sinkTokens
 }
 
 // NewManager returns a Manager that has no certificates until Ensure.
@@ -102,16 +103,21 @@ func (m *Manager) Ensure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	tokens, failed := m.store.readSinkTokens(ctx)
+	if before := m.current.Load(); failed != nil && before != nil {
+		tokens = before.tokens
+	}
 	m.current.Store(&current{
 		certificate: certificate,
 		serving:     serving.Trust,
 		sink:        sink,
 		sinkPool:    sink.Pool(),
+		tokens:      tokens,
 	})
 	m.metrics.expires("server", serving.Pair.Certificate().NotAfter)
 	m.metrics.expires("serving_ca", earliest(serving.Trust))
 	m.metrics.expires("sink_ca", earliest(sink))
-	return nil
+	return failed
 }
 
 // Publish tells those who call the endpoints what to trust. Ensure comes first.

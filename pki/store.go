@@ -59,6 +59,9 @@ type StoreOptions struct {
 	ServingSecret string
 	// SinkCASecret holds the CA of the API servers' client certificates.
 	SinkCASecret string
+	// SinkTokensSecret holds hashes of the tokens of API servers that have no
+	// client certificate; empty where no tokens are used.
+	SinkTokensSecret string
 	// LeafLifetime and CALifetime are what certificates are issued for; zero
 	// means the default.
 	LeafLifetime, CALifetime time.Duration

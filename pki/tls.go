@@ -3,6 +3,7 @@ package pki
 import (
 	"crypto/tls"
 	"errors"
+	"time"
 )
 
 var errNotReady = errors.New("pki: there are no certificates yet: Ensure has not succeeded")
@@ -42,8 +43,20 @@ func (m *Manager) ServerTLS() *tls.Config {
 	}
 }
 
+// CheckSinkToken reports until when a token proves that its bearer is that API server.
+func (m *Manager) CheckSinkToken(apiServer, token string) (expires time.Time, ok bool) {
+	cur := m.current.Load()
+	if cur == nil {
+		return time.Time{}, false
+	}
+	return cur.tokens.check(apiServer, token, m.store.opts.Clock())
+}
+
 // SinkTLS is the configuration of the audit sink: callers must show a client
 // certificate of the sink CA. It follows renewals of both sides by itself.
+//
+// While there is a token that is good, a caller may also come without certificate: his
+// requests are to be asked for the token then. One that is shown is verified all the same.
 func (m *Manager) SinkTLS() *tls.Config {
 	config := m.ServerTLS()
 	config.ClientAuth = tls.RequireAndVerifyClientCert
@@ -57,6 +70,9 @@ func (m *Manager) SinkTLS() *tls.Config {
 		now := config.Clone()
 		now.GetConfigForClient = nil
 		now.ClientCAs = cur.sinkPool
+		if cur.tokens.good(m.store.opts.Clock()) {
+			now.ClientAuth = tls.VerifyClientCertIfGiven
+		}
 		return now, nil
 	}
 	return config

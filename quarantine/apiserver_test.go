@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ import (
 	"github.com/portcullis-dev/portcullis/api/v1alpha1"
 	"github.com/portcullis-dev/portcullis/event"
 	"github.com/portcullis-dev/portcullis/quarantine"
+	"github.com/portcullis-dev/portcullis/record"
 	"github.com/portcullis-dev/portcullis/test/apiserver"
 )
 
@@ -67,16 +69,31 @@ type replica struct {
 	*quarantine.Manager
 	index     *quarantine.Index
 	announcer *announcer
+	book      *record.Book
 	stop      func()
 }
 
 // run starts a Manager whose requests go through the hooks, and waits until it has synced.
 func (c *cluster) run(t *testing.T, hooks interceptor.Funcs) *replica {
 	t.Helper()
-	r := &replica{index: &quarantine.Index{}, announcer: &announcer{}}
+	return c.runWith(t, nil, hooks)
+}
+
+// runWith is run with the records of an earlier process.
+func (c *cluster) runWith(t *testing.T, book *record.Book, hooks interceptor.Funcs) *replica {
+	t.Helper()
+	r := &replica{index: &quarantine.Index{}, announcer: &announcer{}, book: book}
 	var err error
+	if r.book == nil {
+		r.book, err = record.New(t.Context(), record.Options{
+			Clock: time.Now, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewPedanticRegistry(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	r.Manager, err = quarantine.NewManager(quarantine.Options{
-		Client: interceptor.NewClient(c.client, hooks), Index: r.index, Announcer: r.announcer,
+		Client: interceptor.NewClient(c.client, hooks), Index: r.index, Announcer: r.announcer, Record: r.book,
 		PodGone:    func(uid string) bool { _, gone := c.gone.Load(uid); return gone },
 		Logger:     slog.New(slog.DiscardHandler),
 		Registerer: prometheus.NewPedanticRegistry(),
@@ -158,6 +175,7 @@ func TestAgainstAPIServer(t *testing.T) {
 	t.Run("API server does not take it at first", func(t *testing.T) { testRetry(t, c) })
 	t.Run("written on the way out", func(t *testing.T) { testDrain(t, c) })
 	t.Run("expiry and pods that are gone", func(t *testing.T) { testEnd(t, c) })
+	t.Run("restarts", func(t *testing.T) { testRestart(t, c) })
 	t.Run("the CRD refuses nonsense", func(t *testing.T) { testCRD(t, c) })
 	t.Run("names belong to their subjects", func(t *testing.T) { testNames(t, c) })
 	t.Run("name taken by another subject", func(t *testing.T) { testTakenName(t, c) })
@@ -309,6 +327,40 @@ func testEnd(t *testing.T, c *cluster) {
 		}
 		return outcome == quarantine.OutcomeReleased
 	})
+}
+
+// testRestart has people release quarantines while the server runs and while it is down.
+func testRestart(t *testing.T, c *cluster) {
+	r := c.run(t, interceptor.Funcs{})
+	uids := []string{"r1", "r2", "r3"}
+	for _, uid := range uids {
+		r.book.Change(t.Context(), "restart-"+uid, func(rec *record.Record) {
+			rec.Begun, rec.Quarantines = time.Now(), []record.Quarantine{{Object: "pod-" + uid}}
+		})
+		impose(t, r, "restart-"+uid, uid, time.Hour)
+	}
+	eventually(t, "all are recorded as written", func() bool {
+		return !slices.ContainsFunc(uids, func(uid string) bool { written, _ := r.book.Fate("restart-"+uid, "pod-"+uid); return !written })
+	})
+	c.delete(t, "pod-r1")
+	eventually(t, "the release is recorded", func() bool { _, ended := r.book.Fate("restart-r1", "pod-r1"); return ended })
+	r.stop()
+	c.delete(t, "pod-r2")
+
+	again := c.runWith(t, r.book, interceptor.Funcs{})
+	for uid, want := range map[string]quarantine.Outcome{
+		"r1": quarantine.OutcomeReleased, "r2": quarantine.OutcomeReleased, "r3": quarantine.OutcomeRepeated,
+	} {
+		if outcome := impose(t, again, "restart-"+uid, uid, time.Hour); outcome != want || again.denies(uid) != (uid == "r3") {
+			t.Errorf("%s is %s, denied %v", uid, outcome, again.denies(uid))
+		}
+	}
+	again.stop()
+	for _, uid := range uids {
+		if _, exists := c.get(t, "pod-"+uid); exists != (uid == "r3") {
+			t.Errorf("%s exists %v", uid, exists)
+		}
+	}
 }
 
 func testCRD(t *testing.T, c *cluster) {

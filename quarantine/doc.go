@@ -19,12 +19,17 @@
 //
 // Deleting the object releases its subject, whoever deletes it and whenever: also while
 // the Manager is still creating or changing it, and for every detection that
-// had led to it up to then. The Manager remembers those detections (a bounded
-// number), so that neither a write that was under way, nor a repeated delivery of the same
-// detection, nor a late watch event brings the quarantine back. A new detection
-// does. (One case nobody can tell from a write that never arrived: the answer to
-// the creation is lost, and creation and deletion both fall into a moment in which the watch
-// is down. Then the object is made once more, and has to be released once more.)
+// had led to it up to then. The Record has those detections, so that neither a write that was under
+// way, nor a repeated delivery of the same detection, nor a late watch event, nor a restart
+// brings the quarantine back. A new detection does. The Record also says which quarantines
+// were in the cluster: one of those that the first list after a start does not have was
+// released, or has expired, while nobody watched. (One case nobody can tell from a write that never arrived:
+// creation and deletion both fall into a moment in which the watch is down, and the process did not
+// live to record the answer to the creation, or never got it. Then the object is made once
+// more, and has to be released once more.)
+//
+// A detection that is dealt with again after a restart gives its quarantine the time that it
+// would have had, not a new one.
 //
 // People make quarantines by hand as well; those have no detection, and the
 // Manager never shortens or rewrites one that lasts as long as its own.

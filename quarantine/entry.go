@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,6 +39,22 @@ type Spec struct {
 	Subject v1alpha1.SubjectKind
 	// TTL is how long it lasts; zero for until it is released.
 	TTL time.Duration
+	// Since is when it began, for a detection that is dealt with again after a restart; zero for now.
+	Since time.Time
+	// Ambiguous: where it is not known which of several pods is meant, all of them are.
+	Ambiguous bool
+}
+
+// Expires is when a quarantine that begins now, or has begun at Since, ends; zero for never.
+func (s Spec) Expires(now time.Time) time.Time {
+	if s.TTL <= 0 {
+		return time.Time{}
+	}
+	if !s.Since.IsZero() {
+		now = s.Since
+	}
+	// Kubernetes keeps whole seconds; rounding up never ends early.
+	return now.Add(s.TTL + time.Second - 1).Truncate(time.Second).UTC()
 }
 
 // ErrSubject says that a detection does not identify the subject well enough to
@@ -53,24 +70,46 @@ const (
 	maxDetect   = 128
 )
 
-// newEntry is what the detection puts in force.
-func newEntry(d *event.Detection, spec Spec, now time.Time) (*Entry, error) {
-	subject, err := subjectOf(d, spec.Subject)
-	if err != nil {
-		return nil, err
-	}
-	e := &Entry{
+// maxCandidates bounds the pods that one ambiguous detection puts into quarantine.
+const maxCandidates = 64
+
+// newEntry is what the detection puts in force for one subject.
+func newEntry(d *event.Detection, subject v1alpha1.Subject, spec Spec, now time.Time) *Entry {
+	return &Entry{
 		Name:      ObjectName(subject),
 		Subject:   subject,
 		Reason:    cut(firstOf(d.Rule.Title, d.Rule.Name, "a rule fired"), maxReason),
 		Rule:      cut(d.Rule.Name, maxRule),
 		Detection: cut(d.ID, maxDetect),
+		Expires:   spec.Expires(now),
 	}
-	if spec.TTL > 0 {
-		// Kubernetes keeps whole seconds; rounding up never ends early.
-		e.Expires = now.Add(spec.TTL + time.Second - 1).Truncate(time.Second).UTC()
+}
+
+// Subjects are those whom the detection puts into quarantine: its pod or its user, or
+// every pod that it may be about, if the spec says so. Otherwise a pod whose UID is only a
+// guess is nobody to quarantine. The error wraps ErrSubject.
+func Subjects(d *event.Detection, spec Spec) ([]v1alpha1.Subject, error) {
+	if spec.Subject != v1alpha1.SubjectPod || d.Pod.Confidence != event.Ambiguous || !spec.Ambiguous {
+		subject, err := subjectOf(d, spec.Subject)
+		if err != nil {
+			return nil, err
+		}
+		return []v1alpha1.Subject{subject}, nil
 	}
-	return e, nil
+	uids := slices.Compact(slices.Sorted(slices.Values(d.Pod.Candidates)))
+	if len(uids) == 0 || len(uids) > maxCandidates {
+		return nil, fmt.Errorf("%w: pod %q may be any of %d, 1 to %d can be quarantined", ErrSubject, d.Pod.String(), len(uids), maxCandidates)
+	}
+	subjects := make([]v1alpha1.Subject, 0, len(uids))
+	for _, uid := range uids {
+		candidate := event.Detection{Pod: event.Pod{UID: uid, Namespace: d.Pod.Namespace, Name: d.Pod.Name, Confidence: event.ByName}}
+		subject, err := subjectOf(&candidate, spec.Subject)
+		if err != nil {
+			return nil, err
+		}
+		subjects = append(subjects, subject)
+	}
+	return subjects, nil
 }
 
 // subjectOf picks the detection's pod or user. A pod whose UID is only a guess is

@@ -60,7 +60,7 @@ func TestWhoCanBeQuarantined(t *testing.T) {
 	} {
 		d := detection("d1")
 		tt.change(d)
-		_, err := newEntry(d, Spec{Subject: tt.kind}, at(0))
+		_, err := Subjects(d, Spec{Subject: tt.kind})
 		if (err == nil) != tt.ok || err != nil && !errors.Is(err, ErrSubject) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
@@ -71,10 +71,7 @@ func TestEntryAndObjectAreTheSame(t *testing.T) {
 	d := detection("d1")
 	d.Rule.Title = strings.Repeat("ä", 2000)
 	for _, spec := range []Spec{podSpec(1500 * time.Millisecond), podSpec(0), {Subject: v1alpha1.SubjectUser, TTL: time.Hour}} {
-		e, err := newEntry(d, spec, at(0).Add(time.Millisecond))
-		if err != nil {
-			t.Fatal(err)
-		}
+		e := entryFor(t, d, spec, at(0).Add(time.Millisecond))
 		if diff := cmp.Diff(e, entryOf(e.object())); diff != "" {
 			t.Errorf("the object means something else (-entry +object):\n%s", diff)
 		}

@@ -56,6 +56,8 @@ type Options struct {
 	// PodGone reports whether the pod of that UID is known to exist no more: its
 	// quarantine is of no use to anybody then, and is deleted.
 	PodGone func(uid string) bool
+	// Record remembers what became of detections.
+	Record Record
 	// MaxPending bounds the quarantines whose object is not written yet;
 	// DefaultMaxPending if zero. Beyond it Quarantine refuses: what is in force and not visible
 	// in the cluster, nobody could release.
@@ -82,6 +84,7 @@ func (o *Options) complete() error {
 		{o.Index == nil, "Index is missing"},
 		{o.Announcer == nil, "Announcer is missing"},
 		{o.PodGone == nil, "PodGone is missing"},
+		{o.Record == nil, "Record is missing"},
 		{o.Logger == nil, "Logger is missing"},
 		{o.Registerer == nil, "Registerer is missing"},
 		{o.MaxPending < 0, "MaxPending is negative"},
@@ -113,7 +116,7 @@ func NewManager(opts Options) (*Manager, error) {
 	}
 	m := &Manager{
 		opts:   opts,
-		state:  newState(opts.Index),
+		state:  newState(opts.Index, opts.Record),
 		synced: make(chan struct{}),
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[task](minRetry, maxRetry)),
@@ -183,20 +186,40 @@ func (m *Manager) WaitSynced(ctx context.Context) error {
 	}
 }
 
-// Quarantine puts the detection's subject into quarantine. It is in force in the Index when
-// Quarantine returns; the object follows. The errors are ErrSubject and ErrBusy;
-// nothing is in force then. Quarantine waits for nobody.
+// Quarantine puts the detection's subjects into quarantine. They are in force in the Index when
+// Quarantine returns; the objects follow. Where there are several, the outcome is that of the one with
+// whom most happened. The errors are ErrSubject and ErrBusy; without an outcome nothing
+// is in force then, with one some subjects are and others are not. Quarantine waits for nobody.
 func (m *Manager) Quarantine(_ context.Context, d *event.Detection, spec Spec) (Outcome, error) {
-	now := m.opts.Now()
-	e, err := newEntry(d, spec, now)
+	subjects, err := Subjects(d, spec)
 	if err != nil {
 		m.metrics.outcomes.WithLabelValues(outcomeNoSubject).Inc()
 		return "", fmt.Errorf("quarantine for detection %s: %w", d.ID, err)
 	}
-	e, outcome, err := m.impose(e, now)
+	var (
+		most Outcome
+		errs []error
+	)
+	for _, subject := range subjects {
+		outcome, err := m.quarantine(d, subject, spec)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("quarantine %s for detection %s: %w", ObjectName(subject), d.ID, err))
+			continue
+		}
+		if outcome.rank() > most.rank() {
+			most = outcome
+		}
+	}
+	return most, errors.Join(errs...)
+}
+
+// quarantine puts one subject into quarantine.
+func (m *Manager) quarantine(d *event.Detection, subject v1alpha1.Subject, spec Spec) (Outcome, error) {
+	now := m.opts.Now()
+	e, outcome, err := m.impose(newEntry(d, subject, spec, now), now)
 	if err != nil {
 		m.metrics.outcomes.WithLabelValues(outcomeNoRoom).Inc()
-		return "", fmt.Errorf("quarantine for detection %s: %w", d.ID, err)
+		return "", err
 	}
 	m.metrics.outcomes.WithLabelValues(string(outcome)).Inc()
 	switch outcome {

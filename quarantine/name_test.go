@@ -43,7 +43,7 @@ func TestOrdinal(t *testing.T) {
 }
 
 func TestNameTakenByAnotherSubject(t *testing.T) {
-	s, a := newState(&Index{}), newAPI()
+	s, a := newState(&Index{}, newMemory()), newAPI()
 	a.store(squatter(podU1))
 	a.store(squatter(sparePodU1))
 	a.tellAll(s, at(0))
@@ -70,7 +70,7 @@ func TestNameTakenByAnotherSubject(t *testing.T) {
 	s.wrote(s.tracked[e.Name], again, a.store(withUID(again.object(), a.objects[e.Name])), &fx)
 	a.tellAll(s, at(6))
 
-	other := newState(&Index{}) // after a restart
+	other := newState(&Index{}, newMemory()) // after a restart
 	for _, q := range a.objects {
 		other.observed(q, at(6), &fx)
 	}
@@ -92,7 +92,7 @@ func withUID(q, stored *v1alpha1.Quarantine) *v1alpha1.Quarantine {
 
 // TestNameTakenBeforeTheWrite: somebody is faster than the write of what is in force.
 func TestNameTakenBeforeTheWrite(t *testing.T) {
-	s, a := newState(&Index{}), newAPI()
+	s, a := newState(&Index{}, newMemory()), newAPI()
 	e, _ := s.impose(entry(t, "d1", time.Hour, at(0)), at(0))
 	began := s.tracked[e.Name]
 	a.store(squatter(podU1))
@@ -119,7 +119,7 @@ func TestNameTakenBeforeTheWrite(t *testing.T) {
 
 // TestNameTakenUnseen: the write finds the object of another subject before the watch tells of it.
 func TestNameTakenUnseen(t *testing.T) {
-	s := newState(&Index{})
+	s := newState(&Index{}, newMemory())
 	e, _ := s.impose(entry(t, "d1", time.Hour, at(0)), at(0))
 	began := s.tracked[e.Name]
 	var fx effects
@@ -135,7 +135,7 @@ func TestNameTakenUnseen(t *testing.T) {
 
 // TestReplacedByAnotherSubject: the release and the new object of that name come in one.
 func TestReplacedByAnotherSubject(t *testing.T) {
-	s, a := newState(&Index{}), newAPI()
+	s, a := newState(&Index{}, newMemory()), newAPI()
 	written(t, s, a, "d1", time.Hour, at(0))
 	a.delete(podU1)
 	q := a.store(squatter(podU1))
@@ -155,7 +155,7 @@ func TestForgedDetectionReleasesNothing(t *testing.T) {
 			squatter,
 			func(name string) *v1alpha1.Quarantine { return byHand(name, time.Time{}) },
 		} {
-			s, a := newState(&Index{}), newAPI()
+			s, a := newState(&Index{}, newMemory()), newAPI()
 			written(t, s, a, "d1", time.Hour, at(0))
 			q := forge(name)
 			q.Labels = map[string]string{managedByLabel: managedByUs}

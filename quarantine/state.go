@@ -10,22 +10,21 @@ import (
 	"github.com/portcullis-dev/portcullis/api/v1alpha1"
 )
 
-// maxReleased bounds the detections that are remembered as done with.
-const maxReleased = 20_000
-
 // maxDetections bounds the detections that are remembered of one quarantine.
-const maxDetections = 64
+const maxDetections = 1024
 
 // state is what the Manager knows of every quarantine. It does no I/O and has no
 // clock: what is left to do is returned as effects. The Manager's lock guards it.
 type state struct {
-	index    *Index
-	tracked  map[string]*tracked // by the object's name
-	released *idSet
+	index   *Index
+	tracked map[string]*tracked // by the object's name
+	// record knows what became of detections, those of earlier processes included.
+	record Record
 	// pending counts the dirty ones.
 	pending int
-	// listed is the version of the latest complete list.
+	// listed is the version of the latest complete list; synced is set from the first on.
 	listed uint64
+	synced bool
 }
 
 // tracked is one quarantine with what is known of its object.
@@ -73,6 +72,9 @@ const (
 	endPodGone  = "pod-gone"
 )
 
+// byUs is who ended what expired and what is of no use any more.
+const byUs = "portcullis"
+
 // Outcome is what became of a detection's quarantine.
 type Outcome string
 
@@ -88,14 +90,19 @@ const (
 	OutcomeReleased Outcome = "released"
 )
 
-func newState(index *Index) *state {
-	return &state{index: index, tracked: map[string]*tracked{}, released: newIDSet(maxReleased)}
+// rank orders outcomes by how much happened.
+func (o Outcome) rank() int {
+	return slices.Index([]Outcome{"", OutcomeReleased, OutcomeRepeated, OutcomeProlonged, OutcomeApplied}, o)
+}
+
+func newState(index *Index, record Record) *state {
+	return &state{index: index, tracked: map[string]*tracked{}, record: record}
 }
 
 // impose puts the entry in force, under a name that it chooses. The object has to be
 // written if it returns OutcomeApplied or OutcomeProlonged.
 func (s *state) impose(e *Entry, now time.Time) (*Entry, Outcome) {
-	first := e.Name
+	object, detection := ObjectName(e.Subject), e.Detection
 	if name := s.nameFor(e.Subject); name != e.Name {
 		named := *e
 		named.Name = name
@@ -105,7 +112,15 @@ func (s *state) impose(e *Entry, now time.Time) (*Entry, Outcome) {
 	if known && slices.Contains(t.detections, e.Detection) {
 		return t.entry, OutcomeRepeated
 	}
-	if s.released.has(releaseID(e.Name, e.Detection)) || s.released.has(releaseID(first, e.Detection)) {
+	switch written, ended := s.record.Fate(e.Detection, object); {
+	case ended:
+		return nil, OutcomeReleased
+	case written && (known || !s.synced):
+		return nil, OutcomeRepeated
+	case written: // Somebody deleted it while nobody watched.
+		return nil, OutcomeReleased
+	case !e.Active(now): // It was found again after its time.
+		s.record.Ended(object, endExpired, byUs, e.Detection)
 		return nil, OutcomeReleased
 	}
 	outcome := OutcomeApplied
@@ -123,8 +138,11 @@ func (s *state) impose(e *Entry, now time.Time) (*Entry, Outcome) {
 		t.since = now
 	}
 	t.ending = ""
-	t.note(e.Detection)
+	s.note(t, e.Subject, detection)
 	s.set(t, e)
+	if !t.dirty && t.uid != "" {
+		s.inCluster(t) // People have made one that lasts as long.
+	}
 	return e, outcome
 }
 
@@ -145,13 +163,15 @@ func (s *state) setDirty(t *tracked, dirty bool) {
 	t.dirty = dirty
 }
 
-// note remembers that the detection led to this quarantine.
-func (t *tracked) note(detection string) {
+// note remembers that the detection led to the subject's quarantine.
+func (s *state) note(t *tracked, subject v1alpha1.Subject, detection string) {
 	if detection == "" || slices.Contains(t.detections, detection) {
 		return
 	}
 	t.detections = append(t.detections, detection)
 	if len(t.detections) > maxDetections {
+		// Those that are newer see to it that the object is written.
+		s.record.Written(ObjectName(subject), t.detections[0])
 		t.detections = slices.Delete(t.detections, 0, 1)
 	}
 }
@@ -184,13 +204,28 @@ func (s *state) observed(q *v1alpha1.Quarantine, now time.Time, fx *effects) {
 		s.tracked[q.Name] = t
 	}
 	t.uid, t.version, t.stored = q.UID, version, e.Expires
-	t.note(e.Detection)
+	s.note(t, e.Subject, e.Detection)
 	if t.dirty {
 		// Ours is not written yet. What people changed meanwhile is merged when it is.
 		fx.write = append(fx.write, q.Name)
 		return
 	}
 	s.set(t, e)
+	s.inCluster(t)
+}
+
+// inCluster takes down that the object says what is in force.
+func (s *state) inCluster(t *tracked) {
+	if own(t.entry) {
+		s.record.Written(ObjectName(t.entry.Subject), t.detections...)
+	}
+}
+
+// own reports whether the entry has a name that detections of its subject give. Under
+// any other name people can refer to whatever detection they like.
+func own(e *Entry) bool {
+	_, ok := ordinal(e.Name, e.Subject)
+	return ok
 }
 
 // revenant reports whether the object is one of ours that came into being, by a
@@ -198,8 +233,12 @@ func (s *state) observed(q *v1alpha1.Quarantine, now time.Time, fx *effects) {
 // deleted, never taken for a newer quarantine of the subject: its deletion could
 // not be told from a release of that one.
 func (s *state) revenant(q *v1alpha1.Quarantine) bool {
-	d := q.Spec.Detection
-	return d != nil && q.Labels[managedByLabel] == managedByUs && s.released.has(releaseID(q.Name, d.ID))
+	e := entryOf(q)
+	if e.Detection == "" || q.Labels[managedByLabel] != managedByUs || !own(e) {
+		return false
+	}
+	_, ended := s.record.Fate(e.Detection, ObjectName(e.Subject))
+	return ended
 }
 
 // deleted takes over that an object is gone.
@@ -221,18 +260,52 @@ func (s *state) deleted(q *v1alpha1.Quarantine, now time.Time, fx *effects) {
 		// An earlier object of that name.
 	}
 	if still := s.tracked[q.Name]; still == nil || !slices.Contains(still.detections, e.Detection) {
-		s.released.add(releaseID(q.Name, e.Detection))
+		s.ended(e, expiredOr(endReleased, e.Expires, now), e.Detection)
 	}
+}
+
+// ended takes down that the quarantine is over, for the detections that led to it and
+// to no other of the subject: whoever may create objects can refer to any detection in one,
+// and have it expire.
+func (s *state) ended(e *Entry, why string, detections ...string) {
+	if !own(e) {
+		return
+	}
+	by := byUs
+	if why == endReleased {
+		by = "" // The API server's audit log knows.
+	}
+	for _, id := range detections {
+		if id != "" && !s.elsewhere(e, id) {
+			s.record.Ended(ObjectName(e.Subject), why, by, id)
+		}
+	}
+}
+
+// elsewhere reports whether the detection led to a quarantine of the subject under another name.
+func (s *state) elsewhere(e *Entry, detection string) bool {
+	for _, other := range s.index.of(e.Subject) {
+		t := s.tracked[other.Name]
+		if t != nil && other.Name != e.Name && own(other) && slices.Contains(t.detections, detection) {
+			return true
+		}
+	}
+	return false
+}
+
+// expiredOr is why something ended that was deleted.
+func expiredOr(why string, expires, now time.Time) string {
+	if !expires.IsZero() && !now.Before(expires) {
+		return endExpired
+	}
+	return why
 }
 
 // gone ends the quarantine whose object is gone and expired at the given time.
 func (s *state) gone(t *tracked, expires, now time.Time, fx *effects) {
 	why := t.ending
 	if why == "" {
-		why = endReleased
-		if !expires.IsZero() && !now.Before(expires) {
-			why = endExpired
-		}
+		why = expiredOr(endReleased, expires, now)
 	}
 	if why == endExpired && t.dirty && t.entry.Active(now) {
 		// It was deleted because it had expired, and had been prolonged here: not a release.
@@ -244,9 +317,7 @@ func (s *state) gone(t *tracked, expires, now time.Time, fx *effects) {
 }
 
 func (s *state) forget(t *tracked, why string, fx *effects) {
-	for _, id := range t.detections {
-		s.released.add(releaseID(t.entry.Name, id))
-	}
+	s.ended(t.entry, why, t.detections...)
 	s.setDirty(t, false)
 	s.index.remove(t.entry.Name)
 	delete(s.tracked, t.entry.Name)
@@ -269,6 +340,29 @@ func (s *state) replaced(list []*v1alpha1.Quarantine, version string, now time.T
 	for _, q := range list {
 		s.observed(q, now, fx)
 	}
+	if !s.synced {
+		s.synced = true
+		s.catchUp(now, fx)
+	}
+}
+
+// catchUp takes over what has ended while nobody watched: what an earlier process has
+// written, and the first list does not have.
+func (s *state) catchUp(now time.Time, fx *effects) {
+	there := map[string]bool{}
+	for _, t := range s.tracked {
+		if own(t.entry) {
+			there[ObjectName(t.entry.Subject)] = true
+		}
+	}
+	s.record.Standing(func(detection, object string, expires time.Time) {
+		if there[object] {
+			return
+		}
+		why, by := expiredOr(endReleased, expires, now), ""
+		s.record.Ended(object, why, by, detection)
+		fx.ended = append(fx.ended, ended{&Entry{Name: object, Detection: detection}, why})
+	})
 }
 
 // end dooms what has expired or whose pod is gone. Those that never got an object
@@ -316,6 +410,7 @@ func (s *state) wrote(t *tracked, e *Entry, q *v1alpha1.Quarantine, fx *effects)
 	}
 	s.setDirty(t, false)
 	s.set(t, entryOf(q))
+	s.inCluster(t)
 }
 
 // vanished takes over that the object to be changed does not exist.
@@ -325,15 +420,6 @@ func (s *state) vanished(t *tracked, uid types.UID, now time.Time, fx *effects) 
 	}
 }
 
-// releaseID is what is remembered of the detection of a quarantine that ended. The name is part
-// of it: whoever may create Quarantines can refer to any detection in one, and have it expire.
-func releaseID(name, detection string) string {
-	if detection == "" {
-		return ""
-	}
-	return name + " " + detection
-}
-
 // versionOf is a resource version as a number: the API server's are, and grow.
 func versionOf(s string) uint64 {
 	v, err := strconv.ParseUint(s, 10, 64)
@@ -341,27 +427,4 @@ func versionOf(s string) uint64 {
 		return 0
 	}
 	return v
-}
-
-// idSet remembers the newest of the ids added to it.
-type idSet struct {
-	limit int
-	ids   map[string]bool
-	order []string
-}
-
-func newIDSet(limit int) *idSet { return &idSet{limit: limit, ids: map[string]bool{}} }
-
-func (s *idSet) has(id string) bool { return id != "" && s.ids[id] }
-
-func (s *idSet) add(id string) {
-	if id == "" || s.ids[id] {
-		return
-	}
-	s.ids[id] = true
-	s.order = append(s.order, id)
-	if len(s.order) > s.limit {
-		delete(s.ids, s.order[0])
-		s.order = s.order[1:]
-	}
 }

@@ -34,11 +34,69 @@ func podSpec(ttl time.Duration) Spec { return Spec{Subject: v1alpha1.SubjectPod,
 
 func entry(t testing.TB, id string, ttl time.Duration, now time.Time) *Entry {
 	t.Helper()
-	e, err := newEntry(detection(id), podSpec(ttl), now)
-	if err != nil {
-		t.Fatal(err)
+	return entryFor(t, detection(id), podSpec(ttl), now)
+}
+
+// entryFor is what the detection puts in force for its only subject.
+func entryFor(t testing.TB, d *event.Detection, spec Spec, now time.Time) *Entry {
+	t.Helper()
+	subjects, err := Subjects(d, spec)
+	if err != nil || len(subjects) != 1 {
+		t.Fatalf("%d subjects, %v", len(subjects), err)
 	}
-	return e
+	return newEntry(d, subjects[0], spec, now)
+}
+
+// memory is a Record that forgets nothing.
+type memory struct {
+	fates map[[2]string]fate // by detection and object
+}
+
+type fate struct {
+	written bool
+	why     string
+	expires time.Time
+}
+
+func newMemory() *memory { return &memory{map[[2]string]fate{}} }
+
+func (m *memory) Fate(detection, object string) (written, ended bool) {
+	f := m.fates[[2]string{detection, object}]
+	return f.written, f.why != ""
+}
+
+func (m *memory) note(object string, detections []string, change func(*fate)) {
+	for _, id := range detections {
+		f := m.fates[[2]string{id, object}]
+		change(&f)
+		m.fates[[2]string{id, object}] = f
+	}
+}
+
+func (m *memory) Written(object string, detections ...string) {
+	m.note(object, detections, func(f *fate) { f.written = true })
+}
+
+func (m *memory) Ended(object, why, _ string, detections ...string) {
+	m.note(object, detections, func(f *fate) {
+		if f.why == "" {
+			f.why = why
+		}
+	})
+}
+
+func (m *memory) Standing(visit func(detection, object string, expires time.Time)) {
+	for key, f := range maps.Clone(m.fates) {
+		if f.written && f.why == "" {
+			visit(key[0], key[1], f.expires)
+		}
+	}
+}
+
+// over reports whether what the detection led to for the pod u1 has ended.
+func over(s *state, detection string) bool {
+	_, ended := s.record.Fate(detection, podU1)
+	return ended
 }
 
 const podU1 = "pod-u1"
@@ -113,7 +171,7 @@ func written(t *testing.T, s *state, a *api, id string, ttl time.Duration, now t
 }
 
 func TestImposeAndRelease(t *testing.T) {
-	s, a := newState(&Index{}), newAPI()
+	s, a := newState(&Index{}, newMemory()), newAPI()
 	written(t, s, a, "d1", time.Hour, at(0))
 	a.tellAll(s, at(1))
 	if !inForce(s, at(1)) || s.pending != 0 {
@@ -133,7 +191,7 @@ func TestImposeAndRelease(t *testing.T) {
 }
 
 func TestRepeatsProlongAndNeverShorten(t *testing.T) {
-	s := newState(&Index{})
+	s := newState(&Index{}, newMemory())
 	for _, step := range []struct {
 		id      string
 		ttl     time.Duration
@@ -161,7 +219,7 @@ func TestRepeatsProlongAndNeverShorten(t *testing.T) {
 func TestReleaseWhileTheCreateIsUnderWay(t *testing.T) {
 	for _, watchFirst := range []bool{true, false} {
 		t.Run(fmt.Sprint("the watch tells first: ", watchFirst), func(t *testing.T) {
-			s, a := newState(&Index{}), newAPI()
+			s, a := newState(&Index{}, newMemory()), newAPI()
 			e, _ := s.impose(entry(t, "d1", time.Hour, at(0)), at(0))
 			began := s.tracked[e.Name]
 			answer := a.store(e.object()) // created, the answer is on its way
@@ -185,7 +243,7 @@ func TestReleaseWhileTheCreateIsUnderWay(t *testing.T) {
 }
 
 func TestLateCreateAfterARelease(t *testing.T) {
-	s, a := newState(&Index{}), newAPI()
+	s, a := newState(&Index{}, newMemory()), newAPI()
 	e, _ := s.impose(entry(t, "d1", time.Hour, at(0)), at(0))
 	began := s.tracked[e.Name]
 	a.store(e.object()) // the answer to this one is lost
@@ -205,7 +263,7 @@ func TestLateCreateAfterARelease(t *testing.T) {
 }
 
 func TestLateObjectDoesNotReleaseTheNextQuarantine(t *testing.T) {
-	s, a := newState(&Index{}), newAPI()
+	s, a := newState(&Index{}, newMemory()), newAPI()
 	old, _ := s.impose(entry(t, "d1", time.Hour, at(0)), at(0))
 	began := s.tracked[old.Name]
 	a.store(old.object())
@@ -224,7 +282,7 @@ func TestLateObjectDoesNotReleaseTheNextQuarantine(t *testing.T) {
 }
 
 func TestExpiry(t *testing.T) {
-	s, a := newState(&Index{}), newAPI()
+	s, a := newState(&Index{}, newMemory()), newAPI()
 	written(t, s, a, "d1", time.Minute, at(0))
 	a.tellAll(s, at(1))
 	if inForce(s, at(60)) {
@@ -250,7 +308,7 @@ func TestExpiry(t *testing.T) {
 }
 
 func TestProlongedWhileItWasDeletedForExpiry(t *testing.T) {
-	s, a := newState(&Index{}), newAPI()
+	s, a := newState(&Index{}, newMemory()), newAPI()
 	written(t, s, a, "d1", time.Minute, at(0))
 	a.tellAll(s, at(1))
 	var fx effects
@@ -267,7 +325,7 @@ func TestProlongedWhileItWasDeletedForExpiry(t *testing.T) {
 }
 
 func TestPodGone(t *testing.T) {
-	s, a := newState(&Index{}), newAPI()
+	s, a := newState(&Index{}, newMemory()), newAPI()
 	written(t, s, a, "d1", 0, at(0))
 	var fx effects
 	s.end(at(1), func(uid string) bool { return uid == "u1" }, &fx)
@@ -289,7 +347,7 @@ func TestPodGone(t *testing.T) {
 func never(string) bool { return false }
 
 func TestRelist(t *testing.T) {
-	s, a := newState(&Index{}), newAPI()
+	s, a := newState(&Index{}, newMemory()), newAPI()
 	written(t, s, a, "d1", time.Hour, at(0))
 	before := strconv.FormatUint(a.version-1, 10)
 	var fx effects
@@ -314,11 +372,7 @@ func TestRelist(t *testing.T) {
 
 func mustUser(t *testing.T, id string, now time.Time) *Entry {
 	t.Helper()
-	e, err := newEntry(detection(id), Spec{Subject: v1alpha1.SubjectUser, TTL: time.Hour}, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
+	return entryFor(t, detection(id), Spec{Subject: v1alpha1.SubjectUser, TTL: time.Hour}, now)
 }
 
 // byHand is a quarantine of the pod u1 as people make it.
@@ -334,7 +388,7 @@ func byHand(name string, expires time.Time) *v1alpha1.Quarantine {
 }
 
 func TestByHand(t *testing.T) {
-	s, a := newState(&Index{}), newAPI()
+	s, a := newState(&Index{}, newMemory()), newAPI()
 	a.store(byHand(podU1, time.Time{}))
 	a.tellAll(s, at(0))
 	e, outcome := s.impose(entry(t, "d1", time.Hour, at(1)), at(1))
@@ -356,7 +410,7 @@ func TestByHand(t *testing.T) {
 }
 
 func TestStaleWatchEvent(t *testing.T) {
-	s, a := newState(&Index{}), newAPI()
+	s, a := newState(&Index{}, newMemory()), newAPI()
 	q := a.store(byHand("h", at(100)))
 	newer := q.DeepCopy()
 	newer.Spec.ExpiresAt = &metav1.Time{Time: at(200)}
@@ -371,17 +425,6 @@ func TestStaleWatchEvent(t *testing.T) {
 	s.observed(newer, at(1), &fx)
 	if inForce(s, at(2)) {
 		t.Error("an object that is being deleted is in force")
-	}
-}
-
-func TestIDSetIsBounded(t *testing.T) {
-	s := newIDSet(3)
-	for i := range 10 {
-		s.add(strconv.Itoa(i))
-		s.add(strconv.Itoa(i))
-	}
-	if len(s.ids) != 3 || len(s.order) != 3 || s.has("6") || !s.has("7") || s.has("") {
-		t.Errorf("the set keeps %v", slices.Collect(maps.Keys(s.ids)))
 	}
 }
 
@@ -434,7 +477,7 @@ func (m *sim) settledForPerson() bool {
 
 func (m *sim) release() {
 	q, ok := m.a.objects[podU1]
-	if !ok || m.s.released.has(releaseID(podU1, q.Spec.Detection.ID)) {
+	if !ok || over(m.s, q.Spec.Detection.ID) {
 		return // nothing to release, or a remnant that is about to go
 	}
 	m.a.delete(podU1)
@@ -540,7 +583,7 @@ func (m *sim) settle() {
 // detection that came last.
 func TestReleaseWinsWhateverTheOrder(t *testing.T) {
 	for seed := range uint64(20_000) {
-		m := &sim{rng: rand.New(rand.NewPCG(seed, 11)), s: newState(&Index{}), a: newAPI(), now: at(0)}
+		m := &sim{rng: rand.New(rand.NewPCG(seed, 11)), s: newState(&Index{}, newMemory()), a: newAPI(), now: at(0)}
 		for range 3 + m.rng.IntN(25) {
 			m.now = m.now.Add(time.Second)
 			switch m.rng.IntN(12) {

@@ -65,7 +65,7 @@ func (s *scan) auditEvent(text []byte) {
 		s.bad(errors.New("not JSON"), true)
 		return
 	}
-	e, err := auditsink.DecodeEvent(text, auditsink.Delivery{APIServer: apiServer})
+	e, err := s.reader.audit.DecodeEvent(text, auditsink.Delivery{APIServer: apiServer})
 	if err != nil {
 		s.bad(err, false)
 		return

@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync/atomic"
 
+	"github.com/portcullis-dev/portcullis/auditsink"
 	"github.com/portcullis-dev/portcullis/correlator/field"
 	"github.com/portcullis-dev/portcullis/event"
 )
@@ -71,6 +72,7 @@ type Reader struct {
 	files []*file
 	size  int64
 	read  atomic.Int64
+	audit *auditsink.Decoder
 
 	pods pods
 	held []*event.Event
@@ -99,7 +101,7 @@ func Open(o Options) (*Reader, error) {
 	if o.MaxMemory == 0 {
 		o.MaxMemory = 1 << 30
 	}
-	r := &Reader{opts: o, pods: newPods(), counts: Counts{Unknown: map[string]int{}}}
+	r := &Reader{opts: o, audit: auditsink.NewDecoder(), pods: newPods(), counts: Counts{Unknown: map[string]int{}}}
 	var errs []error
 	stdin := 0
 	for _, input := range o.Inputs {

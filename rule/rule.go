@@ -136,6 +136,9 @@ type Response struct {
 type Quarantine struct {
 	Subject  Subject
 	Duration time.Duration
+	// Ambiguous: where it is not certain which pod a detection is about, every pod
+	// that it may be is denied. Without it, none is.
+	Ambiguous bool
 }
 
 // Subject says who of a detection is meant.

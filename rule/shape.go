@@ -83,8 +83,16 @@ func quarantineShape() *document.Shape {
 	return document.Object(
 		document.Required("subject", document.OneOf(SubjectPod, SubjectUser), "Whom: the pod or the user that the detection is about."),
 		document.Required("duration", document.Duration(time.Second, maxDuration), "For how long, such as 1h."),
+		document.Optional("ambiguous", document.OneOf(ambiguousDeny, ambiguousAllow),
+			"Whether pods may be quarantined where it is not certain which one it was: none (deny, the default) or every one that it may have been (allow)."),
 	)
 }
+
+// What a rule may say about ambiguous pods.
+const (
+	ambiguousDeny  = "deny"
+	ambiguousAllow = "allow"
+)
 
 func referenceShape() *document.Shape {
 	return document.Pattern(maxPredicate, `^https?://[^/?#\s]+\S*$`, "must be the address of a page, https://…")

@@ -60,10 +60,8 @@ func TestAgainstAPIServer(t *testing.T) {
 		r.Header.Set("Content-Type", "text/plain")
 		h.ServeHTTP(w, r)
 	})
-	var ca []byte
-	_, url, _ := serve(t, mux, func(o *webhook.ServerOptions) {
-		ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: o.TLS.Certificates[0].Certificate[0]})
-	})
+	_, url, certificate := serve(t, mux)
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})
 	url = strings.TrimSuffix(url, "?timeout=5s")
 	prepare(t, admin)
 	register(t, admin, url, ca)

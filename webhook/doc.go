@@ -22,5 +22,6 @@
 //     FailMode: allowed by default, with a warning and the audit annotation "failure".
 //   - A denial is the status 403, Forbidden, with the Judge's message.
 //
-// Stopping lets the requests in flight finish.
+// Package endpoint serves it, which bounds what callers can cost: an API server need not show who it
+// is, so anybody who reaches the port can ask.
 package webhook

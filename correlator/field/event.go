@@ -12,6 +12,11 @@ import (
 const decision = "authorization.k8s.io/decision"
 
 func eventFields() []definition {
+	id := textRow("event.id", both, "A hash of the event.", itself, func(e *event.Event) *string { return &e.ID })
+	id.get = func(r *Record) value.Value {
+		r.event.Identify()
+		return textValue(r.event.ID)
+	}
 	dataset := textRow("event.dataset", both, "kubernetes.audit_logs for audit events, portcullis.process and portcullis.file for telemetry.",
 		itself, func(e *event.Event) *string { return &e.Dataset })
 	return []definition{
@@ -22,7 +27,7 @@ func eventFields() []definition {
 			itself, func(e *event.Event) *[]string { return &e.Action }),
 		dataset,
 		copyOf(dataset, "data_stream.dataset", "Equals event.dataset."),
-		textRow("event.id", both, "A hash of the event.", itself, func(e *event.Event) *string { return &e.ID }),
+		id,
 		derivedRow("event.kind", value.Keyword, both, "Always event.",
 			func(r *Record) value.Value {
 				if r.event.Kind == event.KindUnknown {

@@ -3,6 +3,7 @@ package sequence
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -97,4 +98,74 @@ func liveBytes() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// What waits for the watermark, in keys that have many hits: what it costs to take and
+// to decide one must not grow with them.
+func BenchmarkStepDeferred(b *testing.B) {
+	for _, shape := range []string{"ABu", "A!B", "!AB", "AB!"} {
+		for _, perKey := range []int{10, 100, 1000} {
+			b.Run(fmt.Sprintf("%s/%d-hits-per-key", shape, perKey), func(b *testing.B) {
+				until := shape == "ABu"
+				spec := Spec{Stages: stages(strings.TrimSuffix(shape, "u")), Until: until, MaxSpan: time.Minute}
+				e := mustNew(b, spec, Limits{HitsPerKey: 2 * perKey})
+				ids := names("id", 1<<20)
+				step := time.Minute / time.Duration(perKey)
+				b.ReportAllocs()
+				t, i := epoch, 0
+				for b.Loop() {
+					stage := i % len(shape)
+					if until && stage == 2 {
+						stage = Until
+					}
+					e.Step(Hit{Stage: stage, Key: "key", Time: t, ID: ids[i%len(ids)]})
+					t = t.Add(step)
+					if i++; i%8 == 0 {
+						e.Advance(t.Add(-10 * step))
+					}
+				}
+			})
+		}
+	}
+}
+
+// Hits of two sources whose clocks leave the order of so many of them in doubt.
+func BenchmarkStepInDoubt(b *testing.B) {
+	for _, inDoubt := range []int{1, 4, 16, 1000} {
+		b.Run(fmt.Sprintf("%d-in-doubt", inDoubt), func(b *testing.B) {
+			e := mustNew(b, Spec{Stages: stages("ABC"), MaxSpan: time.Minute}, Limits{HitsPerKey: 1024})
+			e.together = maxTogether
+			ids := names("id", 1<<20)
+			b.ReportAllocs()
+			t, i := epoch, 0
+			for b.Loop() {
+				h := Hit{Stage: i % 3, Key: "key", Time: t, ID: ids[i%len(ids)], Tolerance: time.Duration(inDoubt) * time.Millisecond / 2}
+				if i%2 == 0 {
+					h.Source = "other"
+				}
+				e.Step(h)
+				t = t.Add(1001 * time.Microsecond)
+				if i++; i%256 == 0 {
+					e.Advance(t.Add(-time.Minute))
+				}
+			}
+		})
+	}
+}
+
+// A flood that is over the limit with each hit, of one owner or of very many.
+func BenchmarkFlood(b *testing.B) {
+	for _, owners := range []int{1, 1 << 16} {
+		b.Run(fmt.Sprintf("%d-owners", owners), func(b *testing.B) {
+			e := mustNew(b, Spec{Stages: stages("AB"), MaxSpan: time.Hour}, Limits{Hits: 1 << 17})
+			keys := names("key", 1<<20)
+			b.ReportAllocs()
+			t, i := epoch, 0
+			for b.Loop() {
+				e.Step(Hit{Key: keys[i%len(keys)], Owner: keys[i%owners], Time: t, ID: "id"})
+				t = t.Add(time.Microsecond)
+				i++
+			}
+		})
+	}
 }

@@ -1,9 +1,9 @@
 package sequence
 
 import (
-	"container/heap"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 	"time"
 )
@@ -18,12 +18,23 @@ type Engine struct {
 	// deferred sequences are decided at the watermark only.
 	deferred bool
 
-	keys  map[string]*key
-	queue queue
-	// watermark and floor are in Unix nanoseconds; hits before the floor are forgotten.
+	keys    map[string]*key
+	queue   queue
+	sources sources
+	// accounts is nil as long as there is room for everybody.
+	accounts *accounts
+	// tolerance is the most that a clock has been off so far, in nanoseconds; it
+	// grows in powers of two up to the limit.
+	tolerance int64
+	// watermark and floor are in Unix nanoseconds; hits before the floor are refused.
 	watermark int64
 	floor     int64
-	stats     Stats
+	// news is what the caller is to be told next.
+	news    []Match
+	stats   Stats
+	scratch scratch
+	// together is maxTogether, which tests exceed.
+	together int
 }
 
 // Stats is what an Engine holds and what it has counted since New.
@@ -31,7 +42,8 @@ type Stats struct {
 	// Keys, Hits, Bytes and Partials are what it holds now.
 	Keys, Hits, Partials int
 	Bytes                int64
-	// InOrder and Replayed count accepted hits by what they cost.
+	// InOrder and Replayed count accepted hits by what they cost: one step, or the
+	// hits around it processed again.
 	InOrder, Replayed uint64
 	// Duplicates were known already: nothing is lost with them.
 	Duplicates uint64
@@ -64,7 +76,7 @@ func New(spec Spec, limits Limits) (*Engine, error) {
 	e := &Engine{
 		spec: spec, limits: limits, position: position, last: count - 1,
 		deferred: spec.Until || count < len(spec.Stages),
-		keys:     map[string]*key{},
+		keys:     map[string]*key{}, sources: newSources(), together: maxTogether,
 		// A margin, so that adding spans to either end cannot overflow.
 		watermark: math.MinInt64 / 2, floor: math.MinInt64 / 2,
 	}
@@ -80,29 +92,82 @@ func (e *Engine) Stats() Stats {
 
 // Step takes a hit and returns the matches that it changed, in event order.
 func (e *Engine) Step(h Hit) []Match {
-	n, ok := e.accept(h)
-	if !ok {
+	if cause := e.refuse(h); cause != "" {
+		e.limits.Dropped(h.Owner, cause, 1)
 		e.limits.Forgotten(h.Payload)
 		return nil
 	}
+	n := e.nodeOf(h)
 	k := e.keys[h.Key]
 	if k == nil {
 		k = &key{name: h.Key, index: -1}
 		e.keys[h.Key] = k
 		if !e.deferred {
 			e.open(k, n)
-			return nil // It takes two hits at least.
+			return e.takeNews() // Of others: it takes two hits at least.
 		}
-		k.history = &history{settled: math.MinInt64}
+		k.history = &history{reach: newEdge()}
 	}
-	return e.addTo(k, n)
+	e.addTo(k, n)
+	return e.takeNews()
+}
+
+func (e *Engine) takeNews() []Match {
+	news := e.news
+	e.news = nil
+	return news
+}
+
+// refuse tells, and counts, why a hit cannot be taken.
+func (e *Engine) refuse(h Hit) (cause string) {
+	year := h.Time.Year()
+	if h.Stage < Until || h.Stage >= len(e.spec.Stages) || (h.Stage == Until && !e.spec.Until) ||
+		h.ID == "" || h.Size < 0 || h.Tolerance < 0 || year < firstYear || year > lastYear {
+		e.stats.Invalid++
+		return CauseInvalid
+	}
+	if h.Time.UnixNano() < e.floor {
+		e.stats.Expired++
+		return CauseExpired
+	}
+	if e.accounts != nil {
+		if a := e.accounts.byOwner[h.Owner]; a != nil && h.Time.UnixNano() < a.floor {
+			e.stats.OverTotal++
+			return CauseOverTotal
+		}
+	}
+	return ""
+}
+
+// nodeOf returns what is kept of a hit.
+func (e *Engine) nodeOf(h Hit) node {
+	off := min(h.Tolerance, e.limits.Tolerance)
+	if int64(off) > e.tolerance {
+		e.tolerate(int64(off))
+	}
+	n := node{time: h.Time.UnixNano(), tie: h.Request, owner: h.Owner, payload: h.Payload, source: e.sources.keep(h.Source),
+		stage:     int16(h.Stage),                            //nolint:gosec // bounded by maxStages
+		size:      int32(min(h.Size, math.MaxInt32)),         //nolint:gosec // bounded just there
+		tolerance: uint32((off + tolerance - 1) / tolerance)} //nolint:gosec // bounded by maxTolerance
+	if n.tie == "" {
+		n.tie = h.ID
+	}
+	return n
+}
+
+// tolerate makes hits be kept for as long as clocks that may be so far off need.
+func (e *Engine) tolerate(off int64) {
+	e.tolerance = min(max(tolerance, int64(1)<<bits.Len64(uint64(off-1))), int64(e.limits.Tolerance)) //nolint:gosec // positive
+	for i, a := range e.queue {
+		e.queue[i].due = e.due(a.key)
+	}
+	e.queue.sort()
 }
 
 // open makes n the only hit of a new key.
 func (e *Engine) open(k *key, n node) {
 	k.one = n
-	e.stats.Hits++
-	e.stats.Bytes += int64(n.size)
+	e.keep(k, &k.one)
 	e.stats.InOrder++
 	if e.opens(&k.one) {
 		e.stats.Partials++
@@ -111,67 +176,61 @@ func (e *Engine) open(k *key, n node) {
 	e.enforceTotals()
 }
 
+// keep counts a hit as kept. It is not among the hits of k yet.
+func (e *Engine) keep(k *key, n *node) {
+	e.stats.Hits++
+	e.stats.Bytes += int64(n.size)
+	if e.accounts != nil {
+		e.accounts.add(k, n, n == &k.one || !k.has(n.owner))
+	}
+}
+
 // addTo adds n to a key that may have hits already.
-func (e *Engine) addTo(k *key, n node) []Match {
+func (e *Engine) addTo(k *key, n node) {
 	e.unfold(k)
-	e.trimToFloor(k)
+	e.trimToFloor(k, n.owner)
+	if e.tolerance > 0 {
+		k.agree(&n)
+	}
 	at, known := k.place(&n)
 	switch {
 	case known:
 		e.stats.Duplicates++
-	case k.floor != nil && !k.floor.processedBefore(&n):
-		e.stats.OverKey++
+	case k.refuses(&n):
+		e.overKey(n.owner, 1)
 	default:
-		matches := e.add(k, &n, at)
+		e.add(k, &n, at)
 		e.enforceLimits(k)
-		return matches
+		return
 	}
+	e.sources.release(n.source)
 	e.limits.Forgotten(n.payload)
-	return nil
+	if len(k.nodes) == 0 {
+		e.drop(k) // All it had was below its owner's floor.
+	}
 }
 
-// accept turns a hit into a node, or counts why not.
-func (e *Engine) accept(h Hit) (node, bool) {
-	year := h.Time.Year()
-	if h.Stage < Until || h.Stage >= len(e.spec.Stages) || (h.Stage == Until && !e.spec.Until) ||
-		h.ID == "" || h.Size < 0 || year < firstYear || year > lastYear {
-		e.stats.Invalid++
-		return node{}, false
-	}
-	n := node{time: h.Time.UnixNano(), tie: h.Request, stage: int16(h.Stage), //nolint:gosec // bounded by maxStages above
-		size: int32(min(h.Size, math.MaxInt32)), payload: h.Payload}
-	if n.tie == "" {
-		n.tie = h.ID
-	}
-	if n.time < e.floor {
-		e.stats.Expired++
-		return node{}, false
-	}
-	return n, true
-}
-
-// add puts n at its place in k and returns what that changed.
-func (e *Engine) add(k *key, n *node, at int) []Match {
-	e.stats.Hits++
-	e.stats.Bytes += int64(n.size)
-	inOrder := at == len(k.nodes)
-	if inOrder {
+// add puts n at its place in k and tells what that changed.
+func (e *Engine) add(k *key, n *node, at int) {
+	e.keep(k, n)
+	k.shared = k.shared || len(k.nodes) > 0 && k.nodes[0].owner != n.owner
+	newest := at == len(k.nodes) && (e.tolerance == 0 || !k.reach.reaches(n))
+	k.nodes = slices.Insert(k.nodes, at, n)
+	from := at
+	if newest {
 		e.stats.InOrder++
-		k.nodes = append(k.nodes, n)
+		e.mark(k, at)
 		e.apply(k, n)
 	} else {
 		e.stats.Replayed++
-		k.nodes = slices.Insert(k.nodes, at, n)
-		e.replay(k)
+		from = e.replay(k, at, n)
 	}
 	e.schedule(k)
 	switch {
-	case e.deferred && n.time > e.watermark:
-		return nil // What closes before the watermark cannot have changed.
-	case !e.deferred && inOrder:
-		return e.settleNewest(k, n)
-	default:
-		return e.settle(k, n.time)
+	case !e.deferred:
+		e.settle(k, from, math.MinInt64)
+	case n.time <= e.watermark: // Else, what closes before the watermark cannot have changed.
+		e.settle(k, e.closingSince(k, n.time), n.time)
 	}
 }
 
@@ -186,24 +245,28 @@ func (e *Engine) Advance(watermark time.Time) []Match {
 		return nil
 	}
 	e.watermark = w
-	e.floor = max(e.floor, w-e.retention())
-	var matches []Match
+	e.floor = max(e.floor, w-e.retention()+e.blur())
 	for len(e.queue) > 0 && e.queue[0].due < w {
-		k := e.queue[0]
+		k := e.queue[0].key
 		if k.history == nil { // Due for nothing but its end.
 			e.remove(k)
 			continue
 		}
 		if e.deferred {
-			matches = append(matches, e.settle(k, k.settled)...)
-			k.settled = w
+			extras := k.more()
+			e.settle(k, e.closingSince(k, extras.settled), extras.settled)
+			extras.settled = w
 		}
 		e.trim(k, k.countBefore(w-e.retention()))
-		e.trimToFloor(k)
 		e.schedule(k)
 	}
-	return matches
+	e.closeAccounts()
+	return e.takeNews()
 }
+
+// blur is how far apart two hits are at least that can have nothing to do with each
+// other's order, not even by way of a third.
+func (e *Engine) blur() int64 { return 4 * e.tolerance }
 
 // retention is how long behind the watermark a hit is kept: a span, as nothing
 // older can be in a chain with what is still to come. A sequence negated at
@@ -213,35 +276,30 @@ func (e *Engine) retention() int64 {
 	if e.spec.Stages[0].Negated && e.spec.Stages[len(e.spec.Stages)-1].Negated {
 		retention += e.spec.MaxSpan
 	}
-	return int64(retention)
+	return int64(retention) + 2*e.blur()
+}
+
+// due is when there is something to do for a key that has hits.
+func (e *Engine) due(k *key) int64 {
+	due := k.oldest().time + e.retention()
+	if e.deferred {
+		due = min(due, e.nextDecision(k))
+	}
+	return due
 }
 
 // schedule puts k where it belongs in the queue, or removes it when it is empty.
 func (e *Engine) schedule(k *key) {
-	oldest := k.oldest()
-	if oldest == nil {
+	if k.oldest() == nil {
 		e.drop(k)
 		return
 	}
-	due := oldest.time + e.retention()
-	if e.deferred {
-		due = min(due, e.nextDecision(k))
-	}
-	switch {
-	case k.index < 0:
-		k.due = due
-		heap.Push(&e.queue, k)
-	case k.due != due:
-		k.due = due
-		heap.Fix(&e.queue, k.index)
-	}
+	e.queue.put(k, e.due(k))
 }
 
 // drop forgets a key without hits.
 func (e *Engine) drop(k *key) {
-	if k.index >= 0 {
-		heap.Remove(&e.queue, k.index)
-	}
+	e.queue.remove(k)
 	delete(e.keys, k.name)
 }
 
@@ -250,63 +308,47 @@ func (e *Engine) remove(k *key) {
 	if e.opens(&k.one) {
 		e.stats.Partials--
 	}
-	e.forget(&k.one)
+	e.forget(k, &k.one)
 	e.drop(k)
 }
 
 // enforceLimits forgets the oldest hits that are over a limit: of k, then of all.
 func (e *Engine) enforceLimits(k *key) {
-	if over := len(k.nodes) - e.limits.HitsPerKey; over > 0 {
-		e.stats.OverKey += uint64(over)
-		k.forgetUpTo(k.nodes[over-1])
-		e.trim(k, over)
-		e.schedule(k)
+	for k.index >= 0 && len(k.nodes) > e.limits.HitsPerKey {
+		owner := k.largestIn()
+		_, count := e.forgetSome(k, owner)
+		e.overKey(owner, count)
 	}
 	e.enforceTotals()
 }
 
 func (e *Engine) enforceTotals() {
-	for (e.stats.Hits > e.limits.Hits || e.stats.Bytes > e.limits.Bytes) && e.Shed() {
+	for e.stats.Hits > e.limits.Hits || e.stats.Bytes > e.limits.Bytes {
+		if owner, ok := e.Largest(); !ok || !e.Shed(owner) {
+			return
+		}
 	}
 }
 
-// Shed forgets at least one hit, of the oldest that are kept. It reports false
-// if there are none. It is for callers who share memory between engines.
-func (e *Engine) Shed() bool {
-	if len(e.queue) == 0 {
-		return false
-	}
-	// The floor rises for all keys: under pressure the window shrinks for all
-	// alike, and a forgotten hit that is delivered again stays forgotten.
-	k := e.queue[0]
-	e.floor = max(e.floor, k.oldest().time+1)
-	if k.history == nil {
-		e.stats.OverTotal++
-		e.remove(k)
-		return true
-	}
-	e.trimToFloor(k)
-	e.schedule(k)
-	return true
+func (e *Engine) overKey(owner string, count int) {
+	e.stats.OverKey += uint64(count) //nolint:gosec // a length
+	e.limits.Dropped(owner, CauseOverKey, count)
 }
 
-// Clear forgets all hits.
+func (e *Engine) overTotal(owner string, count int) {
+	e.stats.OverTotal += uint64(count) //nolint:gosec // a length
+	e.limits.Dropped(owner, CauseOverTotal, count)
+}
+
+// Clear forgets all hits, and says nothing of the matches that they made.
 func (e *Engine) Clear() {
 	for _, k := range e.keys {
 		e.unfold(k)
 		e.trim(k, len(k.nodes))
 		e.schedule(k)
 	}
+	e.news = nil
 }
 
 // Held returns how many hits are kept, and their bytes.
 func (e *Engine) Held() (hits int, bytes int64) { return e.stats.Hits, e.stats.Bytes }
-
-// trimToFloor forgets what a risen floor has left behind in a key.
-func (e *Engine) trimToFloor(k *key) {
-	if len(k.nodes) > 0 && k.nodes[0].time < e.floor {
-		count := k.countBefore(e.floor)
-		e.stats.OverTotal += uint64(count) //nolint:gosec // a length
-		e.trim(k, count)
-	}
-}

@@ -1,7 +1,9 @@
 package sequence
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"sort"
 )
 
@@ -13,9 +15,18 @@ type node struct {
 	payload any
 	// link is nil while the hit is in no chain but as its first.
 	link  *link
+	owner string
 	size  int32
 	stage int16
+	// forgotten: it is not kept any longer, though a match may still have it.
+	forgotten bool
+	source    uint32
+	// tolerance is in microseconds: nodes are many.
+	tolerance uint32
 }
+
+// tolerance is the unit of node.tolerance in nanoseconds.
+const tolerance = 1000
 
 // link is a hit's place in a chain, and what came of it.
 type link struct {
@@ -62,25 +73,6 @@ func (e *Engine) first(n *node) *node {
 	}
 }
 
-// before is the order of events: strictly, so an event is not before itself.
-func (n *node) before(other *node) bool {
-	return n.time < other.time || (n.time == other.time && n.tie < other.tie)
-}
-
-// processedBefore is the order in which a key's hits are processed: that of the
-// events, and for one event its last stage first and Until after all. So a hit
-// never meets a partial (or an Until) of its own event.
-func (n *node) processedBefore(other *node) bool {
-	switch {
-	case n.before(other):
-		return true
-	case other.before(n):
-		return false
-	default:
-		return n.stage > other.stage
-	}
-}
-
 // key is everything about one join key. Most keys have one hit, which may or may
 // not become a sequence; there are a million of these, so they are one piece of
 // memory.
@@ -89,8 +81,7 @@ type key struct {
 	// one is the only hit, as long as there is no history.
 	one node
 	*history
-	// due is when (as a watermark) there is something to do, index the place in the queue.
-	due   int64
+	// index is the place in the queue, negative outside of it.
 	index int
 }
 
@@ -100,15 +91,34 @@ type history struct {
 	nodes []*node
 	// partials[i] is the last hit of the partial that waits for positive stage i+1.
 	partials []*node
-	// until is the newest Until hit processed so far: strictly before the next hit.
-	until *node
-	// floor is the newest hit that a limit made us forget. Nothing up to it is
-	// taken again: delivered once more, it would meet hits that it was not
-	// followed by.
-	floor *node
+	// reach is how late the hits may have happened.
+	reach edge
+	// shared: the hits may be of several owners.
+	shared bool
+	*extras
+}
+
+// extras are what few keys have.
+type extras struct {
+	// beside are the partials that wait beside partials[i], newest first: the order
+	// of their last hits is in doubt.
+	beside map[int][]*node
+	// forks are the hits that have a choice of chains.
+	forks map[*node]*fork
+	// marks are places from which the hits can be processed anew, oldest first.
+	marks []mark
+	// negated are the hits of each negated stage, in order.
+	negated map[int16][]*node
+	// floors are the newest hits that limits made us forget, one for each owner.
+	// Nothing of the owner's up to it is taken again: delivered once more, it would
+	// be told once more.
+	floors []*node
 	// settled is the watermark of the last settlement (deferred sequences only).
 	settled int64
 }
+
+// maxFloors bounds extras.floors.
+const maxFloors = 16
 
 // oldest returns the first hit, nil if there is none.
 func (k *key) oldest() *node {
@@ -122,13 +132,22 @@ func (k *key) oldest() *node {
 	}
 }
 
+// more returns the key's extras, which are made if there are none.
+func (k *key) more() *extras {
+	if k.extras == nil {
+		k.extras = &extras{settled: math.MinInt64}
+	}
+	return k.extras
+}
+
 // unfold gives a key a history.
 func (e *Engine) unfold(k *key) {
 	if k.history != nil {
 		return
 	}
-	k.history = &history{nodes: make([]*node, 1, 2), settled: math.MinInt64}
+	k.history = &history{nodes: make([]*node, 1, 2), reach: newEdge()}
 	k.nodes[0] = &k.one
+	k.reach.add(k.one.source, k.one.latest())
 	if e.opens(&k.one) {
 		k.partials = []*node{&k.one}
 	}
@@ -147,82 +166,39 @@ func (k *key) place(n *node) (at int, known bool) {
 	return at, !n.processedBefore(k.nodes[at])
 }
 
-// forgetUpTo makes n the floor. A copy, so that the floor keeps no payload alive.
-func (k *key) forgetUpTo(n *node) {
-	k.floor = &node{time: n.time, tie: n.tie, stage: n.stage}
-}
-
 // countBefore returns how many hits are older than the time.
 func (k *key) countBefore(time int64) int {
 	return sort.Search(len(k.nodes), func(i int) bool { return k.nodes[i].time >= time })
 }
 
-// replay processes all kept hits of k anew.
-func (e *Engine) replay(k *key) {
-	k.until = nil
-	for i := range k.partials {
-		e.setPartial(k, i, nil)
-	}
-	for _, n := range k.nodes {
-		e.apply(k, n)
+// refuses reports whether a limit made us forget n, or a newer hit of its owner.
+func (k *key) refuses(n *node) bool {
+	return k.extras != nil && slices.ContainsFunc(k.floors, func(floor *node) bool {
+		return floor.owner == n.owner && !floor.processedBefore(n)
+	})
+}
+
+// refuseUpTo makes n its owner's floor. A copy, so that it keeps no payload alive.
+func (k *key) refuseUpTo(n *node) {
+	extras := k.more()
+	extras.floors = slices.DeleteFunc(extras.floors, func(floor *node) bool { return floor.owner == n.owner })
+	extras.floors = append(extras.floors, &node{time: n.time, tie: n.tie, stage: n.stage, owner: n.owner})
+	if len(extras.floors) > maxFloors { // The oldest is the one that is missed least.
+		extras.floors = extras.floors[1:]
 	}
 }
 
-// apply processes n, the newest hit of k so far.
-func (e *Engine) apply(k *key, n *node) {
-	if n.link != nil {
-		n.link.prev, n.link.first = nil, nil
+// has reports whether a hit of the owner is kept.
+func (k *key) has(owner string) bool {
+	if k.history == nil {
+		return k.one.owner == owner
 	}
-	if n.stage == Until {
-		k.until = n
-		return
-	}
-	position := e.position[n.stage]
-	switch {
-	case position < 0: // Negated: looked up when a match is decided.
-		return
-	case position > 0:
-		partial := e.take(k, position-1)
-		if partial == nil || n.time-e.first(partial).time > int64(e.spec.MaxSpan) {
-			return
+	for i := len(k.nodes) - 1; i >= 0; i-- {
+		if k.nodes[i].owner == owner {
+			return true
 		}
-		if k.until != nil && !k.until.before(partial) {
-			return
-		}
-		l := n.linked()
-		l.prev, l.first = partial, e.first(partial)
 	}
-	if position < e.last {
-		e.setPartial(k, position, n)
-	}
-}
-
-// take removes and returns the partial in a slot.
-func (e *Engine) take(k *key, slot int) *node {
-	if slot >= len(k.partials) {
-		return nil
-	}
-	partial := k.partials[slot]
-	e.setPartial(k, slot, nil)
-	return partial
-}
-
-// setPartial fills or empties a slot. Slots exist from their first use: most
-// keys of a long sequence never come far.
-func (e *Engine) setPartial(k *key, slot int, n *node) {
-	for slot >= len(k.partials) {
-		if n == nil {
-			return
-		}
-		k.partials = append(k.partials, nil)
-	}
-	if k.partials[slot] != nil {
-		e.stats.Partials--
-	}
-	if n != nil {
-		e.stats.Partials++
-	}
-	k.partials[slot] = n
+	return false
 }
 
 // trim forgets the oldest hits of k, and the partials that began with them.
@@ -230,25 +206,72 @@ func (e *Engine) trim(k *key, count int) {
 	if count == 0 {
 		return
 	}
-	newest := k.nodes[count-1]
 	for i, n := range k.nodes[:count] {
-		e.forget(n)
+		e.forget(k, n)
 		k.nodes[i] = nil
 	}
 	k.nodes = k.nodes[count:]
-	for i, partial := range k.partials {
-		if partial != nil && !newest.processedBefore(e.first(partial)) {
-			e.setPartial(k, i, nil)
+	for i := range k.partials {
+		e.trimSlot(k, i)
+	}
+	if k.extras == nil {
+		return
+	}
+	for stage, list := range k.negated {
+		kept := slices.IndexFunc(list, func(n *node) bool { return !n.forgotten })
+		if kept < 0 {
+			kept = len(list)
 		}
+		k.negated[stage] = list[kept:]
 	}
-	if k.until != nil && !newest.processedBefore(k.until) {
-		k.until = nil
+	maps.DeleteFunc(k.forks, func(n *node, _ *fork) bool { return n.forgotten })
+	for i := range k.marks {
+		k.marks[i].count -= count
 	}
+	k.marks = slices.DeleteFunc(k.marks, func(m mark) bool { return m.count <= 0 })
 }
 
-// forget counts a hit as no longer kept.
-func (e *Engine) forget(n *node) {
+// trimSlot gives up the partials that wait in a slot and have a forgotten hit.
+func (e *Engine) trimSlot(k *key, slot int) {
+	waiting := k.waiting(slot)
+	if !slices.ContainsFunc(waiting, func(n *node) bool { return e.broken(k, n) }) {
+		return
+	}
+	// A copy, as waiting may be the slot itself.
+	e.setWaiting(k, slot, slices.DeleteFunc(slices.Clone(waiting), func(n *node) bool { return e.broken(k, n) }))
+}
+
+// broken reports whether a hit of n's chain is forgotten. Where no clock is in
+// doubt, no hit of a chain is older than its first.
+func (e *Engine) broken(k *key, n *node) bool {
+	if e.tolerance == 0 {
+		return e.first(n).forgotten
+	}
+	return slices.ContainsFunc(k.chain(n), func(n *node) bool { return n.forgotten })
+}
+
+// forget counts a hit as no longer kept. A match that it completes is final.
+func (e *Engine) forget(k *key, n *node) {
+	if known := n.told(); known != nil && !known.superseded {
+		e.news = append(e.news, k.match(n, Final))
+	}
+	n.forgotten = true
 	e.stats.Hits--
 	e.stats.Bytes -= int64(n.size)
+	e.sources.release(n.source)
+	if e.accounts != nil {
+		e.accounts.remove(n)
+	}
 	e.limits.Forgotten(n.payload)
+}
+
+// agree has a hit happen when another of its event did, if there is one. What is delivered again, or a
+// request's second stage, may have been corrected by another offset than the first: its clock was measured anew in between.
+func (k *key) agree(n *node) {
+	for _, other := range slices.Backward(k.nodes) {
+		if other.tie == n.tie && other.source == n.source {
+			n.time = other.time
+			return
+		}
+	}
 }

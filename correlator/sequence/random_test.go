@@ -24,12 +24,15 @@ type ledger struct {
 	tb       testing.TB
 	live     map[Identity]string
 	ever     map[Identity]bool
+	final    map[Identity]bool
 	changes  map[Change]int
 	problems []string
 }
 
 func newLedger(tb testing.TB) *ledger {
-	return &ledger{tb: tb, live: map[Identity]string{}, ever: map[Identity]bool{}, changes: map[Change]int{}}
+	return &ledger{
+		tb: tb, live: map[Identity]string{}, ever: map[Identity]bool{}, final: map[Identity]bool{}, changes: map[Change]int{},
+	}
 }
 
 func (l *ledger) take(matches []Match) {
@@ -39,12 +42,13 @@ func (l *ledger) take(matches []Match) {
 		_, alive := l.live[m.Identity]
 		legal := map[Change]bool{
 			Found: !l.ever[m.Identity], Revised: alive, Superseded: alive,
-			Reinstated: l.ever[m.Identity] && !alive,
+			Reinstated: l.ever[m.Identity] && !alive, Final: alive,
 		}
-		if !legal[m.Change] {
-			l.problems = append(l.problems, fmt.Sprintf("%s of %v (live %t)", m.Change, m.Identity, alive))
+		if !legal[m.Change] || l.final[m.Identity] {
+			l.problems = append(l.problems, fmt.Sprintf("%s of %v (live %t, final %t)", m.Change, m.Identity, alive, l.final[m.Identity]))
 		}
 		l.ever[m.Identity] = true
+		l.final[m.Identity] = m.Change == Final
 		if m.Change == Superseded {
 			delete(l.live, m.Identity)
 			continue
@@ -53,7 +57,11 @@ func (l *ledger) take(matches []Match) {
 		for _, h := range m.Hits {
 			names = append(names, hitName(h.Stage, h.Time, h.Request))
 		}
-		l.live[m.Identity] = m.Key + ": " + strings.Join(names, " ")
+		made := m.Key + ": " + strings.Join(names, " ")
+		if m.Change == Final && made != l.live[m.Identity] {
+			l.problems = append(l.problems, fmt.Sprintf("%s is final as %s", l.live[m.Identity], made))
+		}
+		l.live[m.Identity] = made
 		last := m.Hits[len(m.Hits)-1]
 		if last.Request != m.Request || !last.Time.Equal(m.Time) || last.Key != m.Key {
 			l.problems = append(l.problems, fmt.Sprintf("%v is not its completing hit %v", m.Identity, last))
@@ -105,8 +113,11 @@ func randomSpec(r *rand.Rand) Spec {
 func randomHits(r *rand.Rand, spec Spec) []Hit {
 	var hits []Hit
 	span := 4 + r.IntN(30)
+	clocks := randomClocks(r)
 	for i := range 1 + r.IntN(24) {
-		h := Hit{Time: epoch.Add(time.Duration(r.IntN(span)) * time.Second), ID: fmt.Sprintf("%c%d", 'a'+r.IntN(26), i)}
+		h := clocks[r.IntN(len(clocks))]
+		h.Owner = []string{"", "owner"}[r.IntN(2)]
+		h.Time, h.ID = epoch.Add(time.Duration(r.IntN(span))*time.Second), fmt.Sprintf("%c%d", 'a'+r.IntN(26), i)
 		if r.IntN(4) == 0 {
 			h.Request = "r" + h.ID
 		}
@@ -129,6 +140,19 @@ func randomHits(r *rand.Rand, spec Spec) []Hit {
 	return hits
 }
 
+// randomClocks are the sources of a stream: most often one that is right, else up to
+// four that may be off.
+func randomClocks(r *rand.Rand) []Hit {
+	clocks := []Hit{{}, {Source: "a"}, {Source: "b"}, {Source: "c"}}[:1+r.IntN(4)]
+	if r.IntN(2) == 0 {
+		return clocks
+	}
+	for i := range clocks {
+		clocks[i].Tolerance = time.Duration(r.IntN(7)) * 500 * time.Millisecond
+	}
+	return clocks
+}
+
 // withDuplicates delivers some of the hits twice.
 func withDuplicates(r *rand.Rand, hits []Hit) []Hit {
 	for range r.IntN(6) {
@@ -145,6 +169,7 @@ func mustNew(tb testing.TB, spec Spec, limits Limits) *Engine {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	e.together = 1 << 20 // The reference knows no bound.
 	return e
 }
 
@@ -161,12 +186,24 @@ func check(t *testing.T, l *ledger, e *Engine, spec Spec, hits []Hit, seed uint6
 	}
 }
 
+// end tells the engine that everything has arrived: what is live then must become
+// final, once.
+func (l *ledger) end(e *Engine) {
+	l.tb.Helper()
+	l.take(e.Advance(End()))
+	for id := range l.live {
+		if !l.final[id] {
+			l.problems = append(l.problems, fmt.Sprintf("%v is not final in the end", id))
+		}
+	}
+}
+
 // rounds is the number of random streams per property.
 func rounds() uint64 {
 	if testing.Short() || raceEnabled { // There is no goroutine in here.
-		return 3_000
+		return 2_000
 	}
-	return 25_000
+	return 10_000
 }
 
 func TestAnyArrivalOrderEqualsTheReference(t *testing.T) {
@@ -184,14 +221,16 @@ func TestAnyArrivalOrderEqualsTheReference(t *testing.T) {
 		if e.deferred && len(l.ever) > 0 {
 			t.Fatalf("seed %d: decided before the watermark", seed)
 		}
-		// The last moment of any window, where deferred sequences are decided.
-		l.take(e.Advance(epoch.Add(60 * time.Second)))
+		// The last moment of any window, where deferred sequences are decided, and not yet final.
+		l.take(e.Advance(epoch.Add(70 * time.Second)))
+		check(t, l, e, spec, hits, seed)
+		l.end(e)
 		check(t, l, e, spec, hits, seed)
 		for change, n := range l.changes {
 			total[change] += n
 		}
 	}
-	for _, change := range []Change{Found, Revised, Superseded, Reinstated} {
+	for _, change := range []Change{Found, Revised, Superseded, Reinstated, Final} {
 		if total[change] < 100 {
 			t.Errorf("only %d %s: the streams do not exercise it", total[change], change)
 		}
@@ -222,6 +261,9 @@ func TestSortedArrivalNeverChangesItsMind(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		spec := randomSpec(r)
 		hits := randomHits(r, spec)
+		for i := range hits { // The clocks are right: else there is no sorting them.
+			hits[i].Tolerance = 0
+		}
 		slices.SortFunc(hits, compareHits)
 		e, l := mustNew(t, spec, Limits{}), newLedger(t)
 		for _, h := range hits {
@@ -230,7 +272,7 @@ func TestSortedArrivalNeverChangesItsMind(t *testing.T) {
 				l.take(e.Advance(h.Time))
 			}
 		}
-		l.take(e.Advance(epoch.Add(time.Hour)))
+		l.end(e)
 		if l.changes[Found] != len(l.ever) || l.changes[Superseded]+l.changes[Revised] > 0 {
 			t.Fatalf("seed %d: changes %v", seed, l.changes)
 		}
@@ -259,6 +301,7 @@ func TestExpiryUnderTheWatermarkLosesNothing(t *testing.T) {
 		order := boundedDisorder(r, hits)
 		forgotten := map[any]int{}
 		e, l := mustNew(t, spec, Limits{Forgotten: func(payload any) { forgotten[payload]++ }}), newLedger(t)
+		e.tolerate(int64(3 * time.Second)) // As if such hits had been seen before.
 		for i, h := range order {
 			h.Payload = i
 			l.take(e.Step(h))
@@ -267,7 +310,7 @@ func TestExpiryUnderTheWatermarkLosesNothing(t *testing.T) {
 				l.take(e.Advance(earliest.Time))
 			}
 		}
-		l.take(e.Advance(epoch.Add(time.Hour)))
+		l.end(e)
 		check(t, l, e, spec, hits, seed)
 		if e.deferred && l.changes[Superseded]+l.changes[Revised] > 0 {
 			t.Fatalf("seed %d: a decision at the watermark did not last: %v", seed, l.changes)
@@ -314,9 +357,12 @@ func TestLimitsLoseMatchesAndInventNone(t *testing.T) {
 			spec.Stages[i].Negated = false
 		}
 		hits := randomHits(r, spec)
+		for i := range hits {
+			hits[i].Tolerance, hits[i].Owner = 0, ""
+		}
 		slices.SortFunc(hits, compareHits)
 		kept := 0
-		limits := Limits{HitsPerKey: 2 + r.IntN(6), Hits: 2 + r.IntN(12), Forgotten: func(any) { kept-- }}
+		limits := Limits{HitsPerKey: 2 + r.IntN(6), Hits: 8 + r.IntN(12), Forgotten: func(any) { kept-- }}
 		e, l := mustNew(t, spec, limits), newLedger(t)
 		for i, h := range hits {
 			l.take(e.Step(h))
@@ -336,6 +382,10 @@ func TestLimitsLoseMatchesAndInventNone(t *testing.T) {
 			}
 		}
 		lost += len(possible) - len(l.live)
+		l.end(e)
+		if len(l.problems) > 0 {
+			t.Fatalf("seed %d: %v", seed, l.problems)
+		}
 		if e.Clear(); kept != 0 || e.Stats().Keys+e.Stats().Partials != 0 {
 			t.Fatalf("seed %d: %d payloads are kept after all were forgotten: %+v", seed, kept, e.Stats())
 		}

@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// This file is the slow and obvious matcher that the engine is compared with.
-// It is written from the language's definition, on sorted events with lists of
-// partial sequences, and shares no code with the engine.
+// This file is the slow and obvious matcher that the engine is compared with. It is
+// written from the definition in the package's documentation: it has all events, looks
+// at every one of them for everything, makes every possible chain and takes the
+// newest. It shares no code with the engine.
 
 // refMatch is a match by what identifies its hits.
 type refMatch struct {
@@ -16,152 +17,193 @@ type refMatch struct {
 	hits []string // "stage@time/request"
 }
 
+func (m refMatch) String() string { return m.key + ": " + strings.Join(m.hits, " ") }
+
 type refEvent struct {
-	time    time.Time
-	request string
-	stages  map[int]bool
+	time      time.Time
+	request   string
+	source    string
+	tolerance time.Duration
+	stages    map[int]bool
 }
 
-func (a refEvent) before(b refEvent) bool {
+// before is the order by the clocks.
+func (a *refEvent) before(b *refEvent) bool {
 	if !a.time.Equal(b.time) {
 		return a.time.Before(b.time)
 	}
 	return a.request < b.request
 }
 
-type refPartial []refEvent
+// doubt is how far their times may be wrong against each other.
+func (a *refEvent) doubt(b *refEvent) time.Duration {
+	if a.source == b.source {
+		return 0
+	}
+	return a.tolerance + b.tolerance
+}
 
-func (p refPartial) last() refEvent { return p[len(p)-1] }
+// mayPrecede: a may have happened before b.
+func (a *refEvent) mayPrecede(b *refEvent) bool {
+	switch {
+	case a == b:
+		return false
+	case a.doubt(b) == 0:
+		return a.before(b)
+	default:
+		return !a.time.After(b.time.Add(a.doubt(b)))
+	}
+}
+
+// precedes: a happened before b, whatever their clocks.
+func (a *refEvent) precedes(b *refEvent) bool { return a != b && !b.mayPrecede(a) }
+
+// refSequence is the events of one key.
+type refSequence struct {
+	spec     Spec
+	positive []int
+	events   []*refEvent
+	// chains[p][e] are all chains whose last event is e, a hit of the p-th positive stage.
+	chains []map[*refEvent][][]*refEvent
+}
 
 // reference returns every match of the hits, whatever their order.
 func reference(spec Spec, hits []Hit) []refMatch {
 	var matches []refMatch
 	for key, events := range refEvents(hits) {
-		for _, chain := range refChains(spec, events) {
-			if !refForbidden(spec, chain, events) {
-				matches = append(matches, refMatch{key, refNames(spec, chain)})
+		s := &refSequence{spec: spec, events: events}
+		for i, stage := range spec.Stages {
+			if !stage.Negated {
+				s.positive = append(s.positive, i)
+			}
+		}
+		for p := range s.positive {
+			s.chains = append(s.chains, map[*refEvent][][]*refEvent{})
+			for _, e := range events {
+				if chains := s.chainsTo(p, e); len(chains) > 0 {
+					s.chains[p][e] = chains
+				}
+			}
+		}
+		for _, chains := range s.chains[len(s.positive)-1] {
+			if chains = slices.DeleteFunc(s.inSpan(chains), s.forbidden); len(chains) > 0 {
+				matches = append(matches, refMatch{key, s.names(slices.MaxFunc(chains, compareChains))})
 			}
 		}
 	}
 	return matches
 }
 
-// refEvents groups hits by key, merges the hits of one request, and sorts.
-func refEvents(hits []Hit) map[string][]refEvent {
-	grouped := map[string][]refEvent{}
+// refEvents groups hits by key and merges the hits of one request.
+func refEvents(hits []Hit) map[string][]*refEvent {
+	grouped := map[string][]*refEvent{}
 	for _, h := range hits {
 		request := h.Request
 		if request == "" {
 			request = h.ID
 		}
 		events := grouped[h.Key]
-		i := slices.IndexFunc(events, func(e refEvent) bool { return e.time.Equal(h.Time) && e.request == request })
+		i := slices.IndexFunc(events, func(e *refEvent) bool { return e.time.Equal(h.Time) && e.request == request })
 		if i < 0 {
 			i = len(events)
-			events = append(events, refEvent{h.Time, request, map[int]bool{}})
+			events = append(events, &refEvent{h.Time, request, h.Source, h.Tolerance, map[int]bool{}})
 		}
 		events[i].stages[h.Stage] = true
 		grouped[h.Key] = events
 	}
-	for _, events := range grouped {
-		slices.SortFunc(events, func(a, b refEvent) int {
-			if a.before(b) {
-				return -1
-			}
-			return 1
-		})
-	}
 	return grouped
 }
 
-// refChains plays the sorted events of one key through the positive stages.
-func refChains(spec Spec, events []refEvent) []refPartial {
-	var positive []int
-	for i, s := range spec.Stages {
-		if !s.Negated {
-			positive = append(positive, i)
-		}
+// chainsTo returns all chains whose last event is e, as a hit of the p-th positive stage.
+func (s *refSequence) chainsTo(p int, e *refEvent) [][]*refEvent {
+	if !e.stages[s.positive[p]] {
+		return nil
 	}
-	waiting := make([][]refPartial, len(positive)) // complete up to and with that stage
-	for _, e := range events {
-		var grown = make([]refPartial, len(positive))
-		for p, stage := range positive {
-			if !e.stages[stage] {
-				continue
-			}
-			if p == 0 {
-				grown[p] = refPartial{e}
-				continue
-			}
-			newest := -1
-			for i, partial := range waiting[p-1] {
-				if partial.last().before(e) && (newest < 0 || waiting[p-1][newest].last().before(partial.last())) {
-					newest = i
-				}
-			}
-			if newest < 0 {
-				continue
-			}
-			taken := waiting[p-1][newest]
-			waiting[p-1] = slices.DeleteFunc(waiting[p-1], func(other refPartial) bool {
-				return !taken.last().before(other.last())
-			})
-			if e.time.Sub(taken[0].time) > spec.MaxSpan || refEnded(spec, taken, e, events) {
-				continue
-			}
-			grown[p] = append(slices.Clone(taken), e)
-		}
-		for p, partial := range grown {
-			if partial != nil {
-				waiting[p] = append(waiting[p], partial)
-			}
-		}
+	if p == 0 {
+		return [][]*refEvent{{e}}
 	}
-	return waiting[len(waiting)-1]
-}
-
-// refEnded looks for the latest Until before the hit and asks whether it is at
-// or after the partial's last event.
-func refEnded(spec Spec, partial refPartial, hit refEvent, events []refEvent) bool {
-	if !spec.Until {
-		return false
-	}
-	ended := false
-	for _, e := range events {
-		if e.stages[Until] && e.before(hit) {
-			ended = !e.before(partial.last())
-		}
-	}
-	return ended
-}
-
-// refForbidden looks for a hit of any negated stage in that stage's window.
-func refForbidden(spec Spec, chain refPartial, events []refEvent) bool {
-	for stage, s := range spec.Stages {
-		if !s.Negated {
+	var all [][]*refEvent
+	for last, chains := range s.chains[p-1] {
+		if !last.mayPrecede(e) || s.between(p, last, e) {
 			continue
 		}
-		before, after := 0, 0 // positive stages on either side
-		for i, other := range spec.Stages {
-			if !other.Negated && i < stage {
-				before++
-			}
-			if !other.Negated && i > stage {
-				after++
+		for _, chain := range chains {
+			inOrder := !slices.ContainsFunc(chain, func(earlier *refEvent) bool { return !earlier.mayPrecede(e) })
+			if inOrder {
+				all = append(all, append(slices.Clone(chain), e))
 			}
 		}
-		for _, e := range events {
+	}
+	if len(s.inSpan(all)) == 0 {
+		return nil
+	}
+	return all // One that is too long here may do for a hit of another source.
+}
+
+// inSpan returns the chains that may be no longer than MaxSpan.
+func (s *refSequence) inSpan(chains [][]*refEvent) (short [][]*refEvent) {
+	for _, chain := range chains {
+		first, last := chain[0], chain[len(chain)-1]
+		if last.time.Sub(first.time)-last.doubt(first) <= s.spec.MaxSpan {
+			short = append(short, chain)
+		}
+	}
+	return short
+}
+
+// between: there is for sure something between a partial and a hit of the p-th positive
+// stage that parts them: a hit of the same stage, a newer partial, or an until.
+func (s *refSequence) between(p int, partial, hit *refEvent) bool {
+	for _, e := range s.events {
+		if !e.precedes(hit) {
+			continue
+		}
+		_, isPartial := s.chains[p-1][e]
+		if partial.precedes(e) && (e.stages[s.positive[p]] || isPartial || e.stages[Until]) || e == partial && e.stages[Until] {
+			return true
+		}
+	}
+	return false
+}
+
+// compareChains orders chains by their events, the last first.
+func compareChains(a, b []*refEvent) int {
+	for i := len(a) - 1; i >= 0; i-- {
+		switch {
+		case a[i].before(b[i]):
+			return -1
+		case b[i].before(a[i]):
+			return 1
+		}
+	}
+	return 0
+}
+
+// forbidden looks for a hit of any negated stage that lies in that stage's window for sure.
+func (s *refSequence) forbidden(chain []*refEvent) bool {
+	first, last := chain[0], chain[len(chain)-1]
+	for stage, term := range s.spec.Stages {
+		if !term.Negated {
+			continue
+		}
+		before := 0 // positive stages
+		for _, p := range s.positive {
+			if p < stage {
+				before++
+			}
+		}
+		for _, e := range s.events {
 			if !e.stages[stage] {
 				continue
 			}
 			var inside bool
-			switch {
-			case before == 0:
-				inside = e.before(chain[0]) && !e.time.Before(chain.last().time.Add(-spec.MaxSpan))
-			case after == 0:
-				inside = chain.last().before(e) && !e.time.After(chain[0].time.Add(spec.MaxSpan))
+			switch before {
+			case 0:
+				inside = e.precedes(first) && last.time.Sub(e.time)+last.doubt(e) <= s.spec.MaxSpan
+			case len(chain):
+				inside = last.precedes(e) && e.time.Sub(first.time)+first.doubt(e) <= s.spec.MaxSpan
 			default:
-				inside = chain[before-1].before(e) && e.before(chain[before])
+				inside = chain[before-1].precedes(e) && e.precedes(chain[before])
 			}
 			if inside {
 				return true
@@ -171,16 +213,10 @@ func refForbidden(spec Spec, chain refPartial, events []refEvent) bool {
 	return false
 }
 
-func refNames(spec Spec, chain refPartial) []string {
-	var names []string
-	i := 0
-	for stage, s := range spec.Stages {
-		if !s.Negated {
-			names = append(names, hitName(stage, chain[i].time, chain[i].request))
-			i++
-		}
+func (s *refSequence) names(chain []*refEvent) []string {
+	names := make([]string, 0, len(s.positive))
+	for i, stage := range s.positive {
+		names = append(names, hitName(stage, chain[i].time, chain[i].request))
 	}
 	return names
 }
-
-func (m refMatch) String() string { return m.key + ": " + strings.Join(m.hits, " ") }

@@ -32,8 +32,8 @@
 // the first test, in the script), unless an event has its own.
 //
 // What changes at such a line stands indented below it: found, revised (it is made
-// of other events), superseded (it is no match any more, by another) or reinstated,
-// and the events of the match. Matches of the same events under several keys are
+// of other events), superseded (it is no match any more, by another), reinstated or
+// final (nothing can change it any more), and the events of the match. Matches of the same events under several keys are
 // told as one, with a count.
 //
 // Behind => stand the events of each match that is left in the end, when

@@ -23,7 +23,7 @@ type Engine interface {
 
 // Change is news about a match.
 type Change struct {
-	// Kind is found, revised, superseded or reinstated, as in package sequence.
+	// Kind is found, revised, superseded, reinstated or final, as in package sequence.
 	Kind string
 	// Key and Completed, the time and request (or name) of the last event, are
 	// what makes a match that match.

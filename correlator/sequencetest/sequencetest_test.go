@@ -162,7 +162,7 @@ func TestRewrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := strings.NewReplacer("found nonsense", "found a1 r", "=> nothing", "=> a1 r").Replace(small)
+	want := strings.NewReplacer("found nonsense", "found a1 r", "watermark 1h", "watermark 1h\n    final a1 r", "=> nothing", "=> a1 r").Replace(small)
 	if diff := gocmp.Diff(want, s.Rewrite(sequencetest.Portcullis)); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
 	}

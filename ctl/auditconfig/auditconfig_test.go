@@ -43,7 +43,7 @@ func execute(t *testing.T, c client.WithWatch, args ...string) (stdout string, e
 func installed(t *testing.T) client.WithWatch {
 	t.Helper()
 	c := fake.NewClientBuilder().WithObjects(
-		secret("portcullis-serving"), secret("portcullis-sink-ca"),
+		secret("portcullis-serving"), secret("portcullis-sink-ca"), secret("portcullis-sink-tokens"),
 		service("10.0.0.17"),
 	).Build()
 	if _, err := store(t, c).EnsureServing(t.Context(), []string{"portcullis.portcullis.svc"}); err != nil {
@@ -56,7 +56,8 @@ func store(t *testing.T, c client.Client) *pki.Store {
 	t.Helper()
 	s, err := pki.NewStore(pki.StoreOptions{
 		Client: c, Namespace: DefaultNamespace, ServingSecret: "portcullis-serving", SinkCASecret: "portcullis-sink-ca",
-		Clock: time.Now, Logger: discard,
+		SinkTokensSecret: "portcullis-sink-tokens",
+		Clock:            time.Now, Logger: discard,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -162,6 +163,52 @@ func TestCertificate(t *testing.T) {
 	}
 }
 
+// TestToken: a file beside the kubeconfig, which is nowhere else, and no certificate.
+func TestToken(t *testing.T) {
+	c, dir := installed(t), t.TempDir()
+	out, err := execute(t, c, "--api-server", "cp-1", "--output-dir", dir, "--install-path", "/etc/kubernetes/portcullis", "--auth", "token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(dir, tokenFile))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the token's file has mode %v (%v)", info, err)
+	}
+	token, err := os.ReadFile(filepath.Join(dir, tokenFile))
+	if err != nil || len(token) < 40 {
+		t.Fatalf("a token of %d characters (%v)", len(token), err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, kubeconfigFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := clientcmd.Load(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	user := file.AuthInfos[file.Contexts[file.CurrentContext].AuthInfo]
+	if user.TokenFile != "/etc/kubernetes/portcullis/client.token" || user.Token != "" || user.ClientCertificate != "" || user.ClientKey != "" {
+		t.Errorf("proves itself by %v", user)
+	}
+	if _, err = os.Stat(filepath.Join(dir, keyFile)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a key as well (%v)", err)
+	}
+	for what, text := range map[string]string{"the instructions": out, "the kubeconfig": string(text)} {
+		if strings.Contains(text, string(token)) {
+			t.Errorf("%s show the token", what)
+		}
+	}
+	for _, want := range []string{"client.token is a secret", "within a minute", "patch secret portcullis-sink-tokens"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the instructions lack %q:\n%s", want, out)
+		}
+	}
+	_, err = execute(t, c, "--api-server", "cp-1", "--output-dir", dir, "--auth", "token")
+	if err == nil || !strings.Contains(err.Error(), tokenFile) {
+		t.Errorf("a second time: %v", err)
+	}
+}
+
 func TestStaticPodSnippetIsYAML(t *testing.T) {
 	out, err := execute(t, installed(t), "--api-server", "cp-1", "--output-dir", t.TempDir(), "--mode", "blocking", "--address", "[fd00::1]:30443")
 	if err != nil {
@@ -252,6 +299,7 @@ func TestMistakes(t *testing.T) {
 		"port":             {[]string{"--api-server", "x", "--address", "10.0.0.1:0"}, "no port"},
 		"cluster DNS":      {[]string{"--api-server", "x", "--address", "portcullis.portcullis.svc:9443"}, "cluster DNS"},
 		"relative install": {[]string{"--api-server", "x", "--install-path", "etc"}, "absolute"},
+		"auth":             {[]string{"--api-server", "x", "--auth", "password"}, "certificate or token"},
 		"mode":             {[]string{"--api-server", "x", "--mode", "fast"}, "batch or blocking"},
 		"strict":           {[]string{"--api-server", "x", "--mode", "blocking-strict"}, "use blocking"},
 		"short-lived":      {[]string{"--api-server", "x", "--valid-for", "5m"}, "at least 1h"},

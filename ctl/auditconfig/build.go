@@ -33,7 +33,8 @@ type bundle struct {
 	policy     []byte
 	kubeconfig []byte
 	trust      pki.Bundle
-	client     *pki.Pair
+	// proof is by what the sink knows the API server.
+	proof proof
 	// url is where the API server will send its events.
 	url string
 }
@@ -46,12 +47,13 @@ func build(ctx context.Context, c client.WithWatch, s settings, clock func() tim
 		return bundle{}, err
 	}
 	store, err := pki.NewStore(pki.StoreOptions{
-		Client:        c,
-		Namespace:     s.namespace,
-		ServingSecret: names.PKI.ServingSecret,
-		SinkCASecret:  names.PKI.SinkCASecret,
-		Clock:         clock,
-		Logger:        slog.New(slog.DiscardHandler),
+		Client:           c,
+		Namespace:        s.namespace,
+		ServingSecret:    names.PKI.ServingSecret,
+		SinkCASecret:     names.PKI.SinkCASecret,
+		SinkTokensSecret: names.PKI.SinkTokensSecret,
+		Clock:            clock,
+		Logger:           slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return bundle{}, err
@@ -60,15 +62,15 @@ func build(ctx context.Context, c client.WithWatch, s settings, clock func() tim
 	if b.trust, err = store.ServingTrust(ctx); err != nil {
 		return bundle{}, fmt.Errorf("read what API servers trust the sink by: %w", hint(err, s.namespace))
 	}
-	if b.client, err = store.IssueSinkClient(ctx, s.apiServer, s.validFor); err != nil {
-		return bundle{}, fmt.Errorf("sign the API server's certificate: %w", hint(err, s.namespace))
+	if b.proof, err = prove(ctx, store, s); err != nil {
+		return bundle{}, err
 	}
 	policy := audit.Default()
 	policy.Namespace = s.namespace
 	if b.policy, err = audit.Policy(policy); err != nil {
 		return bundle{}, err
 	}
-	b.kubeconfig, err = kubeconfig(s, b.url, names.PKI.Service)
+	b.kubeconfig, err = kubeconfig(s, b, names.PKI.Service)
 	return b, err
 }
 
@@ -96,21 +98,18 @@ func sinkAddress(ctx context.Context, c client.Client, s settings, name string) 
 	return "", fmt.Errorf("service %s/%s has no port %q: is it Portcullis'?", s.namespace, name, sinkPort)
 }
 
-// kubeconfig is how an API server finds the sink. Certificates are named by
-// their paths: what is embedded is never read again.
-func kubeconfig(s settings, url, service string) ([]byte, error) {
+// kubeconfig is how an API server finds the sink. Certificates and tokens are named
+// by their paths: what is embedded is never read again.
+func kubeconfig(s settings, b bundle, service string) ([]byte, error) {
 	const name = "portcullis"
 	file := clientcmdapi.NewConfig()
 	file.Clusters[name] = &clientcmdapi.Cluster{
-		Server: url,
+		Server: b.url,
 		// The address can be any; the name is always in the sink's certificate.
 		TLSServerName:        service + "." + s.namespace + ".svc",
 		CertificateAuthority: filepath.Join(s.installPath, caFile),
 	}
-	file.AuthInfos[name] = &clientcmdapi.AuthInfo{
-		ClientCertificate: filepath.Join(s.installPath, certificateFile),
-		ClientKey:         filepath.Join(s.installPath, keyFile),
-	}
+	file.AuthInfos[name] = b.proof.authInfo(s.installPath)
 	file.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
 	file.CurrentContext = name
 	text, err := clientcmd.Write(*file)
@@ -124,7 +123,7 @@ func kubeconfig(s settings, url, service string) ([]byte, error) {
 func hint(err error, namespace string) error {
 	switch {
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%w\nthis command needs the right to get the Secrets of Portcullis in namespace %s: run it as a cluster administrator", err, namespace)
+		return fmt.Errorf("%w\nthis command needs the right to get (for a token also to update) the Secrets of Portcullis in namespace %s: run it as a cluster administrator", err, namespace)
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("%w\nis Portcullis installed in namespace %s? --namespace says where", err, namespace)
 	case errors.Is(err, context.DeadlineExceeded):

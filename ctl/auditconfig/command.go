@@ -33,6 +33,7 @@ type settings struct {
 	outputDir   string
 	installPath string
 	mode        mode
+	auth        auth
 	validFor    time.Duration
 	force       bool
 }
@@ -46,12 +47,15 @@ const example = `  # On the host of an API server
   # Through a node port, where the API server cannot reach cluster IPs
   portcullisctl audit config --api-server cp-1 --output-dir ./cp-1 --address 192.0.2.10:30443
 
-  # Renew the certificate; the API server picks it up without a restart
+  # With a token, where the API server cannot use a client certificate
+  portcullisctl audit config --api-server cp-1 --output-dir /etc/kubernetes/portcullis --auth token
+
+  # Renew the certificate or token; the API server picks it up without a restart
   portcullisctl audit config --api-server cp-1 --output-dir /etc/kubernetes/portcullis --force`
 
 // New returns the command.
 func New(o Options) *cobra.Command {
-	s := settings{mode: batch}
+	s := settings{mode: batch, auth: byCertificate}
 	c := &cobra.Command{
 		Use:   "config --api-server NAME --output-dir DIR",
 		Short: "Make the files with which an API server sends its audit stream",
@@ -59,7 +63,8 @@ func New(o Options) *cobra.Command {
 			"audit policy, kubeconfig, certificates. Then prints the flags to set on that API\n" +
 			"server. Run it once for each API server, each with a name of its own.\n\n" +
 			"It signs a client certificate with the key in a Secret of Portcullis' namespace,\n" +
-			"so you need to be allowed to read that.",
+			"so you need to be allowed to read that. With --auth token it makes a token instead\n" +
+			"and writes its hash into another Secret there, which you need to be allowed to update.",
 		Example: example,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -73,12 +78,14 @@ func New(o Options) *cobra.Command {
 	flags.StringVar(&s.installPath, "install-path", "", "Where the files will be on the API server's host, if not in the output directory")
 	flags.StringVar(&s.address, "address", "", "HOST:PORT of the audit sink as the API server reaches it; the Service's cluster IP unless set")
 	flags.Var(&s.mode, "mode", "How the API server sends: batch (a second behind) or blocking (each request waits for its event to be taken)")
-	flags.DurationVar(&s.validFor, "valid-for", 365*24*time.Hour, "How long the client certificate is valid")
+	flags.Var(&s.auth, "auth", "How the API server proves who it is: certificate or token (a secret that travels with each delivery, inside TLS)")
+	flags.DurationVar(&s.validFor, "valid-for", 365*24*time.Hour, "How long the client certificate or the token is valid")
 	flags.BoolVar(&s.force, "force", false, "Overwrite files that exist")
 	_ = c.MarkFlagRequired("api-server")
 	_ = c.MarkFlagRequired("output-dir")
 	_ = c.MarkFlagDirname("output-dir")
 	_ = c.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{string(batch), string(blocking)}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("auth", cobra.FixedCompletions([]string{string(byCertificate), string(byToken)}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("api-server", cobra.NoFileCompletions)
 	return c
 }
@@ -90,7 +97,7 @@ func run(ctx context.Context, connect func() (client.WithWatch, error), s settin
 	dir := directory(s.outputDir)
 	if !s.force {
 		// Before anything is signed: a certificate that nobody gets is one too many.
-		if err := dir.checkEmpty(); err != nil {
+		if err := dir.checkEmpty(s.auth); err != nil {
 			return err
 		}
 	}

@@ -6,7 +6,7 @@
 // chart reaches: an audit policy, and a kubeconfig that says where the sink is
 // and how both sides prove who they are. Each API server gets a path and a
 // client certificate of its own, since audit events do not say which API server
-// they come from.
+// they come from. Where it cannot use a client certificate it gets a token.
 //
 // The kubeconfig names the sink by an IP address, because API servers do not
 // resolve cluster DNS, and verifies its certificate by the Service's DNS name,

@@ -16,6 +16,7 @@ const (
 	caFile          = "ca.crt"
 	certificateFile = "client.crt"
 	keyFile         = "client.key"
+	tokenFile       = "client.token"
 )
 
 // directory is where the files are written.
@@ -24,9 +25,9 @@ type directory string
 func (d directory) path(name string) string { return filepath.Join(string(d), name) }
 
 // checkEmpty fails if one of the files is there already.
-func (d directory) checkEmpty() error {
+func (d directory) checkEmpty(a auth) error {
 	var exist []string
-	for _, name := range []string{policyFile, kubeconfigFile, caFile, certificateFile, keyFile} {
+	for _, name := range append([]string{policyFile, kubeconfigFile, caFile}, a.files()...) {
 		_, err := os.Lstat(d.path(name))
 		if err == nil {
 			exist = append(exist, name)
@@ -47,7 +48,7 @@ func (d directory) write(b bundle) error {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return fmt.Errorf("make the output directory: %w", err)
 	}
-	if err := b.client.WriteFiles(d.path(certificateFile), d.path(keyFile)); err != nil {
+	if err := b.proof.write(d); err != nil {
 		return err
 	}
 	for _, f := range []struct {

@@ -25,8 +25,9 @@ func instructions(out io.Writer, s settings, b bundle) error {
 		"InstallPath": s.installPath,
 		"Copied":      s.outputDir != s.installPath,
 		"Blocking":    s.mode == blocking,
+		"Token":       s.auth == byToken,
 		"URL":         b.url,
-		"Expires":     b.client.Certificate().NotAfter.UTC().Format(time.DateOnly),
+		"Expires":     b.proof.expires().UTC().Format(time.DateOnly),
 		"Flags":       serverFlags(s),
 	})
 	if err != nil {

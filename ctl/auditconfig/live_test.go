@@ -35,12 +35,20 @@ type delivery struct {
 // the files says how the two find and trust each other: the sink's address is
 // not among the names of its certificate.
 func TestAnAPIServerUnderstandsTheFiles(t *testing.T) {
-	for _, mode := range []mode{batch, blocking} {
-		t.Run(string(mode), func(t *testing.T) {
+	for _, tc := range []struct {
+		mode mode
+		auth auth
+	}{{batch, byCertificate}, {blocking, byCertificate}, {blocking, byToken}} {
+		t.Run(string(tc.mode)+" "+string(tc.auth), func(t *testing.T) {
 			c, dir := installed(t), t.TempDir()
-			address, deliveries := sink(t, c)
-			out, err := execute(t, c, "--api-server", "cp-1", "--output-dir", dir, "--address", address, "--mode", string(mode))
+			manager, address, deliveries := sink(t, c)
+			out, err := execute(t, c, "--api-server", "cp-1", "--output-dir", dir, "--address", address,
+				"--mode", string(tc.mode), "--auth", string(tc.auth))
 			if err != nil {
+				t.Fatal(err)
+			}
+			// As the server does within a minute: it may have a token to learn.
+			if err = manager.Ensure(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			server := apiserver.Start(t, apiserver.Options{Args: printedFlags(t, out, dir), WithoutCRDs: true})
@@ -89,7 +97,7 @@ func printedFlags(t *testing.T, out, dir string) []string {
 }
 
 // sink listens with Portcullis' certificates.
-func sink(t *testing.T, c client.Client) (address string, deliveries <-chan delivery) {
+func sink(t *testing.T, c client.Client) (manager *pki.Manager, address string, deliveries <-chan delivery) {
 	t.Helper()
 	manager, err := pki.NewManager(pki.Options{
 		Store:          store(t, c),
@@ -109,7 +117,7 @@ func sink(t *testing.T, c client.Client) (address string, deliveries <-chan deli
 		TLSConfig: manager.SinkTLS(),
 		ErrorLog:  slog.NewLogLogger(discard.Handler(), slog.LevelInfo),
 		Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			d := delivery{path: r.URL.Path, caller: r.TLS.PeerCertificates[0].Subject.CommonName}
+			d := delivery{path: r.URL.Path, caller: caller(manager, r)}
 			body, readErr := io.ReadAll(r.Body)
 			if readErr == nil {
 				readErr = json.Unmarshal(body, &d.events)
@@ -133,5 +141,18 @@ func sink(t *testing.T, c client.Client) (address string, deliveries <-chan deli
 		_ = server.Close()
 		<-done
 	})
-	return listener.Addr().String(), received
+	return manager, listener.Addr().String(), received
+}
+
+// caller is whom the client has proved to be.
+func caller(manager *pki.Manager, r *http.Request) string {
+	if len(r.TLS.PeerCertificates) > 0 {
+		return r.TLS.PeerCertificates[0].Subject.CommonName
+	}
+	name := strings.TrimPrefix(r.URL.Path, sinkPath)
+	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if _, ok := manager.CheckSinkToken(name, token); !ok {
+		return ""
+	}
+	return "apiserver:" + name
 }

@@ -56,11 +56,31 @@ type table struct {
 	slot int
 	// rows has the predicates that are true for a text.
 	rows map[string][]int32
+	// ends has a bit for length and ends of each text in rows.
+	ends [4]uint64
 	// enters says that some stage is entered by a predicate of the table.
 	enters bool
 }
 
+// of returns the predicates that are true for a text. Most texts are in no table,
+// and look so by their length and ends: that is cheaper to see than a hash is made.
+func (t *table) of(text string) []int32 {
+	if i := ends(text); t.ends[i/64]&(1<<(i%64)) == 0 {
+		return nil
+	}
+	return t.rows[text]
+}
+
+func ends(text string) uint8 {
+	if text == "" {
+		return 0
+	}
+	return uint8(len(text)*7) ^ text[0]*3 ^ text[len(text)-1] //nolint:gosec // any bits will do
+}
+
 func (t *table) add(text string, predicate int32) {
+	i := ends(text)
+	t.ends[i/64] |= 1 << (i % 64)
 	if !slices.Contains(t.rows[text], predicate) { // a list may repeat itself
 		t.rows[text] = append(t.rows[text], predicate)
 	}

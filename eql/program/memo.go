@@ -178,12 +178,12 @@ func (m *Memo) look(table int32) {
 	v := m.record.Field(t.slot)
 	switch v.Kind() {
 	case value.KindString:
-		for _, i := range t.rows[v.Text()] {
+		for _, i := range t.of(v.Text()) {
 			m.found(i)
 		}
 	case value.KindStrings:
 		for _, text := range v.Texts() {
-			for _, i := range t.rows[text] {
+			for _, i := range t.of(text) {
 				m.found(i)
 			}
 		}

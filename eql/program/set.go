@@ -76,6 +76,7 @@ func NewSet(stages []*Stage, o SetOptions) *Set {
 		s.trees = append(s.trees, tree)
 		s.learn(tree)
 	}
+	s.sorted = slices.DeleteFunc(s.sorted, func(t table) bool { return len(t.rows) == 0 })
 	s.linked.Store(&buckets{})
 	return s
 }
@@ -133,10 +134,10 @@ func (s *Set) sort(r value.Record) (sig signature) {
 		v := r.Field(t.slot)
 		switch v.Kind() {
 		case value.KindString:
-			sig.set(t.rows[v.Text()])
+			sig.set(t.of(v.Text()))
 		case value.KindStrings:
 			for _, text := range v.Texts() {
-				sig.set(t.rows[text])
+				sig.set(t.of(text))
 			}
 		default:
 		}

@@ -12,10 +12,12 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"testing"
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/portcullis-dev/portcullis/test/child"
+	"github.com/portcullis-dev/portcullis/test/standalone"
 )
 
 // binEnv names the directory of the binaries.
@@ -51,32 +53,49 @@ type Server struct {
 
 	ca   *authority
 	etcd string
+	// process is the API server's, child how to run it.
+	process *child.Process
+	child   child.Options
 }
 
 // Start runs etcd and an API server until the test ends, and returns when the
 // API server is ready and its CRDs are served. It skips or fails the test when
 // the binaries are missing.
-func Start(t testing.TB, opts Options) *Server {
+func Start(t standalone.TB, opts Options) *Server {
 	t.Helper()
 	bin := binaries(t)
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
 
 	s := newServer(t, bin, opts.Beside)
 	port := freePort(t)
 	s.Config = adminConfig(t, s.ca, port)
 	s.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	proc := startProcess(t, t.TempDir(), opts.Ahead, filepath.Join(bin, "kube-apiserver"),
-		append(apiServerArgs(s.ca, s.etcd, port), opts.Args...)...)
-	proc.waitFor(ctx, t, s.ready)
+	s.child = child.Options{
+		Path: filepath.Join(bin, "kube-apiserver"), Args: append(apiServerArgs(s.ca, s.etcd, port), opts.Args...),
+		Log: filepath.Join(t.TempDir(), "kube-apiserver.log"), Ahead: opts.Ahead,
+	}
+	s.Restart(t)
 	if !opts.WithoutCRDs && opts.Beside == nil {
 		installCRDs(ctx, t, s.Config)
 	}
 	return s
 }
 
+// Kill ends the API server at once (SIGKILL); its etcd goes on.
+func (s *Server) Kill() { s.process.Kill() }
+
+// Restart runs the API server again, at the same address and with the same etcd, and returns when it is ready.
+func (s *Server) Restart(t standalone.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	s.process = child.Start(t, s.child)
+	s.process.WaitFor(ctx, t, s.ready)
+}
+
 // newServer has the keys and the etcd of a server, new ones or those of another.
-func newServer(t testing.TB, bin string, beside *Server) *Server {
+func newServer(t standalone.TB, bin string, beside *Server) *Server {
 	t.Helper()
 	if beside != nil {
 		return &Server{Dir: beside.Dir, ca: beside.ca, etcd: beside.etcd}
@@ -90,7 +109,7 @@ func newServer(t testing.TB, bin string, beside *Server) *Server {
 }
 
 // UserConfig reaches the server as the user, in the given groups.
-func (s *Server) UserConfig(t testing.TB, user string, groups ...string) *rest.Config {
+func (s *Server) UserConfig(t standalone.TB, user string, groups ...string) *rest.Config {
 	t.Helper()
 	cert, key, err := s.ca.client(user, groups...)
 	if err != nil {
@@ -102,7 +121,7 @@ func (s *Server) UserConfig(t testing.TB, user string, groups ...string) *rest.C
 }
 
 // binaries returns the directory that has etcd and kube-apiserver.
-func binaries(t testing.TB) string {
+func binaries(t standalone.TB) string {
 	t.Helper()
 	dir := os.Getenv(binEnv)
 	if dir == "" {
@@ -121,17 +140,17 @@ func binaries(t testing.TB) string {
 }
 
 // startEtcd returns the URL that its clients use.
-func startEtcd(t testing.TB, bin, dir string) string {
+func startEtcd(t standalone.TB, bin, dir string) string {
 	t.Helper()
 	client, peer := loopbackURL(freePort(t)), loopbackURL(freePort(t))
-	startProcess(t, dir, 0, filepath.Join(bin, "etcd"),
-		"--data-dir="+filepath.Join(dir, "etcd"),
-		"--listen-client-urls="+client, "--advertise-client-urls="+client,
-		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer,
-		"--initial-cluster=default="+peer,
+	child.Start(t, child.Options{Path: filepath.Join(bin, "etcd"), Log: filepath.Join(dir, "etcd.log"), Args: []string{
+		"--data-dir=" + filepath.Join(dir, "etcd"),
+		"--listen-client-urls=" + client, "--advertise-client-urls=" + client,
+		"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer,
+		"--initial-cluster=default=" + peer,
 		// Nothing here outlives the test, so nothing needs to reach the disk.
 		"--unsafe-no-fsync",
-	)
+	}})
 	return client
 }
 
@@ -160,7 +179,7 @@ func apiServerArgs(ca *authority, etcd string, port int) []string {
 	}
 }
 
-func adminConfig(t testing.TB, ca *authority, port int) *rest.Config {
+func adminConfig(t standalone.TB, ca *authority, port int) *rest.Config {
 	t.Helper()
 	cert, key, err := ca.client("test-admin", "system:masters")
 	if err != nil {
@@ -214,10 +233,10 @@ func statusError(resp *http.Response, body []byte) error {
 }
 
 // freePort returns a loopback port that was free a moment ago.
-func freePort(t testing.TB) int {
+func freePort(t standalone.TB) int {
 	t.Helper()
 	var lc net.ListenConfig
-	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("find a free port: %v", err)
 	}

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"testing"
 	"time"
 
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -14,10 +13,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
+
+	"github.com/portcullis-dev/portcullis/test/standalone"
 )
 
+// pollInterval is how often the API server is asked for what it announces nowhere.
+const pollInterval = 100 * time.Millisecond
+
 // installCRDs creates the repository's CRDs and waits until they are served.
-func installCRDs(ctx context.Context, t testing.TB, config *rest.Config) {
+func installCRDs(ctx context.Context, t standalone.TB, config *rest.Config) {
 	t.Helper()
 	client, err := clientset.NewForConfig(config)
 	if err != nil {
@@ -33,7 +37,7 @@ func installCRDs(ctx context.Context, t testing.TB, config *rest.Config) {
 }
 
 // crdFiles finds config/crd beside this file's own place in the repository.
-func crdFiles(t testing.TB) []string {
+func crdFiles(t standalone.TB) []string {
 	t.Helper()
 	_, file, _, ok := runtime.Caller(0)
 	if !ok {
@@ -46,7 +50,7 @@ func crdFiles(t testing.TB) []string {
 	return paths
 }
 
-func readCRD(t testing.TB, path string) *apiextensions.CustomResourceDefinition {
+func readCRD(t standalone.TB, path string) *apiextensions.CustomResourceDefinition {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -61,7 +65,7 @@ func readCRD(t testing.TB, path string) *apiextensions.CustomResourceDefinition 
 
 // waitServed waits until a list of the CRD's objects succeeds: the condition
 // Established comes somewhat before that.
-func waitServed(ctx context.Context, t testing.TB, client clientset.Interface, crd *apiextensions.CustomResourceDefinition) {
+func waitServed(ctx context.Context, t standalone.TB, client clientset.Interface, crd *apiextensions.CustomResourceDefinition) {
 	t.Helper()
 	path := []string{"apis", crd.Spec.Group, crd.Spec.Versions[0].Name, crd.Spec.Names.Plural}
 	tick := time.NewTicker(pollInterval)

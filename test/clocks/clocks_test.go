@@ -83,7 +83,9 @@ func (s *site) Ingest(ctx context.Context, events []*event.Event) error {
 func (s *site) Handle(_ context.Context, d *event.Detection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.detections = append(s.detections, d)
+	if d.State == event.Provisional { // The rule's are told again when they are final.
+		s.detections = append(s.detections, d)
+	}
 }
 
 // taken returns the end of a request, once it has been taken in.

@@ -55,6 +55,7 @@ config, and what the chart decides itself because other objects agree with it. *
   "metrics" (dict "listen" ":8080")
   "health" (dict "listen" ":8081")
   "pki" (dict "servingSecret" "portcullis-serving" "sinkCASecret" "portcullis-sink-ca"
+    "sinkTokensSecret" "portcullis-sink-tokens"
     "trustConfigMap" "portcullis-trust" "service" "portcullis")
   "notify" (dict "http" $http)
 -}}

@@ -1,0 +1,227 @@
+package doctor
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/portcullis-dev/portcullis/status"
+)
+
+// clocksApart is from when on this computer's clock and the server's differ noticeably.
+const clocksApart = time.Minute
+
+// checkServer: are the server's pods there and ready?
+func (p *patient) checkServer() Check {
+	const name = "server"
+	if c, failed := p.unknown(name, "server"); failed {
+		return c
+	}
+	if p.server == nil {
+		return Check{name, Fail, fmt.Sprintf("Portcullis is not installed in the namespace %s", p.namespace),
+			"If it is installed in another namespace, name that:\nportcullisctl doctor --namespace NAME"}
+	}
+	wanted, ready := int32(1), p.server.Status.ReadyReplicas
+	if p.server.Spec.Replicas != nil {
+		wanted = *p.server.Spec.Replicas
+	}
+	switch {
+	case wanted == 0:
+		return Check{name, Fail, "it is switched off: the StatefulSet has 0 replicas",
+			"Switch it on:" + p.kubectl("scale statefulset/portcullis --replicas=1")}
+	case ready < wanted:
+		return Check{name, Fail, fmt.Sprintf("%d of %d pods are ready%s", ready, wanted, p.podTrouble()),
+			"Look at the pod and its log:" + p.kubectl("describe pod -l app.kubernetes.io/component=server") + p.kubectl("logs statefulset/portcullis")}
+	case p.says != nil && !p.says.Server.Ready:
+		return Check{name, Fail, "it is not ready: " + p.says.Server.NotReady,
+			"If this lasts, look at its log:" + p.kubectl("logs statefulset/portcullis")}
+	case p.says == nil:
+		return Check{name, OK, fmt.Sprintf("%d of %d pods are ready", ready, wanted), ""}
+	}
+	s := p.says.Server
+	return Check{name, OK, fmt.Sprintf("%d of %d pods are ready, version %s, for %s, mode %s", ready, wanted, s.Version, p.ago(s.Started), s.Mode), ""}
+}
+
+// kubectl is a command for people to copy, on a line of its own.
+func (p *patient) kubectl(rest string) string { return "\nkubectl -n " + p.namespace + " " + rest }
+
+// podTrouble is why a pod of the server is not ready, as far as its status says.
+func (p *patient) podTrouble() string {
+	if len(p.serverPod) == 0 && p.unread["server pods"] == nil {
+		return ": there is no pod"
+	}
+	for i := range p.serverPod {
+		if why := trouble(&p.serverPod[i]); why != "" {
+			return ": " + p.serverPod[i].Name + " " + why
+		}
+	}
+	return ""
+}
+
+func trouble(pod *corev1.Pod) string {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			return "finds no node: " + c.Message
+		}
+	}
+	for _, c := range pod.Status.ContainerStatuses {
+		switch {
+		case c.State.Waiting != nil && c.State.Waiting.Reason != "":
+			return "waits: " + strings.TrimSpace(c.State.Waiting.Reason+" "+c.State.Waiting.Message)
+		case c.State.Terminated != nil:
+			return fmt.Sprintf("has ended with status %d: %s", c.State.Terminated.ExitCode, c.State.Terminated.Reason)
+		}
+	}
+	return ""
+}
+
+// checkStatus: is what the server says about itself there and recent? If so, the other checks go by it.
+func (p *patient) checkStatus() Check {
+	const name = "status"
+	if c, failed := p.unknown(name, "status"); failed {
+		return c
+	}
+	if p.configMap == nil {
+		return Check{name, Fail, "there is no ConfigMap " + status.ConfigMap, "The chart makes it: helm upgrade portcullis … brings it back."}
+	}
+	text, ok := p.configMap.Data[status.Key]
+	if !ok {
+		return Check{name, Fail, "the server has never said anything about itself",
+			"It has not run yet, or may not write the ConfigMap " + status.ConfigMap + ":" + p.kubectl("logs statefulset/portcullis")}
+	}
+	d, err := status.Decode([]byte(text))
+	if err != nil {
+		return Check{name, Unknown, err.Error(), "Use the portcullisctl of the server's version."}
+	}
+	switch age := p.now.Sub(d.At); {
+	case age > status.Stale:
+		says := fmt.Sprintf("the server has said nothing for %s", p.ago(d.At))
+		if !d.Server.Ready {
+			says += "; its last words: " + d.Server.NotReady
+		}
+		return Check{name, Fail, says, "It is down, it cannot reach the API server, or this computer's clock is wrong:" + p.kubectl("get pods") + p.kubectl("logs statefulset/portcullis")}
+	case age < -clocksApart:
+		p.says = &d
+		return Check{name, Warn, fmt.Sprintf("it is from the future: the server's clock, or this computer's, is off by %s", -age.Round(time.Second)),
+			"Set the clock that is wrong."}
+	}
+	p.says = &d
+	return Check{name, OK, fmt.Sprintf("the server reported %s ago", p.ago(d.At)), ""}
+}
+
+// doors are what the webhook must be asked about.
+func doors() []string { return []string{"pods/exec", "pods/attach", "pods/portforward"} }
+
+// checkWebhook: does the API server ask Portcullis before it lets somebody in?
+func (p *patient) checkWebhook() Check {
+	const name = "webhook"
+	if c, failed := p.unknown(name, "webhook"); failed {
+		return c
+	}
+	const again = "helm upgrade portcullis … brings it back as it should be."
+	if p.webhook == nil || len(p.webhook.Webhooks) == 0 {
+		return Check{name, Fail, "there is no ValidatingWebhookConfiguration " + webhookName + ": no exec is denied to anybody", again}
+	}
+	if open := unguarded(p.webhook.Webhooks); len(open) > 0 {
+		return Check{name, Fail, "nobody asks it about " + strings.Join(open, ", "), again}
+	}
+	var policy admissionv1.FailurePolicyType
+	for i := range p.webhook.Webhooks {
+		w := &p.webhook.Webhooks[i]
+		if says := p.trustTrouble(w.ClientConfig); says != "" {
+			return Check{name, Fail, says, "The server writes the bundle when it starts. Its log says why it could not:" + p.kubectl("logs statefulset/portcullis")}
+		}
+		if says := narrowed(w); says != "" {
+			return Check{name, Warn, "somebody has narrowed it: " + says + ", so some requests are let through unasked", again}
+		}
+		if w.FailurePolicy != nil {
+			policy = *w.FailurePolicy
+		}
+	}
+	if policy == admissionv1.Fail {
+		return Check{name, OK, "guards " + strings.Join(doors(), ", ") + "; while the server is down nobody gets in", ""}
+	}
+	return Check{name, OK, "guards " + strings.Join(doors(), ", ") + "; while the server is down everybody gets in", ""}
+}
+
+// unguarded are the doors that no webhook's rules name.
+func unguarded(webhooks []admissionv1.ValidatingWebhook) []string {
+	return slices.DeleteFunc(doors(), func(door string) bool {
+		return slices.ContainsFunc(webhooks, func(w admissionv1.ValidatingWebhook) bool {
+			return slices.ContainsFunc(w.Rules, func(r admissionv1.RuleWithOperations) bool { return guards(r, door) })
+		})
+	})
+}
+
+func guards(r admissionv1.RuleWithOperations, door string) bool {
+	resource, sub, _ := strings.Cut(door, "/")
+	return (slices.Contains(r.Operations, admissionv1.Connect) || slices.Contains(r.Operations, admissionv1.OperationAll)) &&
+		(slices.Contains(r.APIGroups, "") || slices.Contains(r.APIGroups, "*")) &&
+		(slices.Contains(r.APIVersions, "v1") || slices.Contains(r.APIVersions, "*")) &&
+		(r.Scope == nil || *r.Scope != admissionv1.ClusterScope) &&
+		slices.ContainsFunc(r.Resources, func(have string) bool {
+			return have == door || have == "*/*" || have == resource+"/*" || have == "*/"+sub
+		})
+}
+
+// narrowed is by what some requests are let through unasked.
+func narrowed(w *admissionv1.ValidatingWebhook) string {
+	switch {
+	case w.NamespaceSelector != nil && len(w.NamespaceSelector.MatchLabels)+len(w.NamespaceSelector.MatchExpressions) > 0:
+		return "it has a namespaceSelector"
+	case w.ObjectSelector != nil && len(w.ObjectSelector.MatchLabels)+len(w.ObjectSelector.MatchExpressions) > 0:
+		return "it has an objectSelector"
+	case len(w.MatchConditions) > 0:
+		return "it has matchConditions"
+	default:
+		return ""
+	}
+}
+
+// trustTrouble is why the API server cannot reach the server through the webhook's configuration.
+func (p *patient) trustTrouble(c admissionv1.WebhookClientConfig) string {
+	switch {
+	case c.Service != nil && c.Service.Namespace != p.namespace:
+		return fmt.Sprintf("it leads to the namespace %s, not to %s", c.Service.Namespace, p.namespace)
+	case len(c.CABundle) == 0:
+		return "it has no CA bundle, so the API server cannot trust the server, and asks nobody"
+	}
+	valid := false
+	for rest := bytes.TrimSpace(c.CABundle); len(rest) > 0; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if cert, err := x509.ParseCertificate(block.Bytes); err == nil && p.now.Before(cert.NotAfter) && p.now.Add(clocksApart).After(cert.NotBefore) {
+			valid = true
+		}
+	}
+	if !valid {
+		return "its CA bundle has no certificate that is valid now"
+	}
+	return ""
+}
+
+// checkStore: can the server keep what it has acknowledged?
+func (p *patient) checkStore() Check {
+	const name = "store"
+	if p.says == nil {
+		return p.silent(name)
+	}
+	switch s := p.says.Store; {
+	case s.Error != "":
+		return Check{name, Fail, "it cannot be written: " + s.Error,
+			"Nothing is acknowledged meanwhile: API servers drop their events after a minute or so, agents later. Is the volume full?" + p.kubectl("get pvc")}
+	case s.Kind != "disk":
+		return Check{name, Warn, "it is in memory: a restart loses what is not yet joined", "Give the server a volume: persistence.enabled in the chart's values."}
+	default:
+		return Check{name, OK, fmt.Sprintf("on disk, %d MB, %d messages that sequences may still need", s.Bytes>>20, s.Waiting), ""}
+	}
+}

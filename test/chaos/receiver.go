@@ -1,0 +1,133 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/portcullis-dev/portcullis/test/serverprocess"
+	"github.com/portcullis-dev/portcullis/test/standalone"
+)
+
+// notice is a detection as somebody was told of it.
+type notice struct {
+	serverprocess.Detection
+	// life is the number of the server's process that told it.
+	life int
+}
+
+// happening is what it is about.
+func (n *notice) happening() happening {
+	mark := n.Kubernetes.Audit.AuditID
+	if mark == "" {
+		mark = n.Process.EntityID
+	}
+	return happening{n.Rule.ID, mark}
+}
+
+func (n *notice) state() string { return n.Portcullis.Detection.State }
+
+// content is what the notice says of what happened: two of one detection in one state must be the same. When it was
+// concluded is no part of it, nor what was done, which is judged for itself.
+func (n *notice) content() string {
+	d := n.Detection
+	d.Event.Created = time.Time{}
+	d.Portcullis.Detection.Action, d.Portcullis.Detection.Why = "", ""
+	text, err := json.Marshal(d)
+	if err != nil {
+		panic(err) // plain data
+	}
+	return string(text)
+}
+
+// receiver is told of detections, as somebody's alerting is, which fails now and then.
+type receiver struct {
+	url string
+
+	mu      sync.Mutex
+	random  *rand.Rand
+	life    int
+	notices []notice
+	made    map[happening]bool
+	// failed counts the times that it did.
+	failed   int
+	problems []error
+}
+
+// openReceiver listens until the suite ends.
+func openReceiver(t standalone.TB, random *rand.Rand) *receiver {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &receiver{url: "http://" + listener.Addr().String(), random: random, made: map[happening]bool{}}
+	server := &http.Server{Handler: r, ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("receiver of detections: %v", err)
+		}
+	}()
+	t.Cleanup(func() {
+		_ = server.Close()
+		<-done
+	})
+	return r
+}
+
+// ServeHTTP implements http.Handler. What it answers 503 to it has not taken.
+func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	body, err := io.ReadAll(io.LimitReader(req.Body, 1<<20))
+	if err != nil {
+		return // Who sends was killed.
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.random.IntN(50) == 0 {
+		r.failed++
+		http.Error(w, "not now", http.StatusServiceUnavailable)
+		return
+	}
+	n := notice{life: r.life}
+	if err := json.Unmarshal(body, &n.Detection); err != nil {
+		r.problems = append(r.problems, fmt.Errorf("a document that is none: %w: %.200q", err, body))
+		return
+	}
+	r.notices = append(r.notices, n)
+	r.made[n.happening()] = true
+}
+
+// begin tells that the next process begins.
+func (r *receiver) begin() (life int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.life++
+	return r.life
+}
+
+// sofar is what was made so far.
+func (r *receiver) sofar() map[happening]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make(map[happening]bool, len(r.made))
+	for h := range r.made {
+		out[h] = true
+	}
+	return out
+}
+
+// told returns everything that it was told.
+func (r *receiver) told() (notices []notice, failed int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.notices, r.failed, errors.Join(r.problems...)
+}
