@@ -83,6 +83,7 @@ type Server struct {
 	quarantine   *quarantine.Manager
 	record       *record.Book
 	notify       *notify.Fanout
+	responder    *responder
 	collector    *collector.Server
 
 	endpoints         endpoints
@@ -201,15 +202,16 @@ func (s *Server) podGone(uid string) bool {
 
 func (s *Server) buildCorrelation(ctx context.Context) (err error) {
 	cfg := s.opts.Config
+	s.responder = &responder{
+		rules: s.rules, quarantine: s.quarantine, record: s.record, notify: s.notify, clock: time.Now, logger: s.logger("respond"),
+	}
 	s.correlator, err = correlator.New(correlator.Options{
-		Rules:     s.rules.Rules(),
-		Schema:    s.schema,
-		Mode:      rule.Mode(cfg.Mode),
-		Overrides: overrides(cfg),
-		Bus:       s.durable.bus,
-		Detections: &responder{
-			rules: s.rules, quarantine: s.quarantine, record: s.record, notify: s.notify, clock: time.Now, logger: s.logger("respond"),
-		},
+		Rules:      s.rules.Rules(),
+		Schema:     s.schema,
+		Mode:       rule.Mode(cfg.Mode),
+		Overrides:  overrides(cfg),
+		Bus:        s.durable.bus,
+		Detections: s.responder,
 		Known:      s.record.Known,
 		Replay:     s.durable.bus,
 		Coverage:   s.oversight.ledger.Of,
@@ -304,6 +306,7 @@ func (s *Server) Run(ctx context.Context) error {
 		{{"coverage", s.oversight.ledger.Run}, {"status", s.oversight.publisher.Run}},
 		{{"notify", s.notify.Run}, {"record", s.record.Run}, {"events", s.events.Run}, {"self", s.self.run}, {"telemetry log", s.recorder.run}},
 		{{"identity", s.resolver.Run}, {"quarantine", s.quarantine.Run}},
+		{{"respond", s.responder.run}},
 		{{"correlator", s.correlator.Run}},
 		{{"pipeline", s.pipeline.run}},
 		{{"hold", s.hold.Run}, {"certificates", s.certificates.Run}, {"canary", s.canary.Run}, {"rules", s.followRules}, {"oversight", s.oversight.run}},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/portcullis-dev/portcullis/api/v1alpha1"
@@ -25,6 +26,8 @@ type quarantiner interface {
 // outlive the process.
 type notifier interface {
 	Send(ctx context.Context, d *event.Detection, led ...notify.Quarantine) error
+	// Unstored is how much of that is still to be stored.
+	Unstored() int
 }
 
 // ruleSource has the rules that are in force.
@@ -57,8 +60,10 @@ type responder struct {
 	clock      func() time.Time
 	logger     *slog.Logger
 
-	// unstored are the changes that were told, by a notifier that could not store them: the record
-	// must not say so, and they are not to be told twice.
+	// mutex is held by whoever handles a detection, or settles.
+	mutex sync.Mutex
+	// unstored are the changes that were told, by a notifier that could not store them yet: until it
+	// has, the record must not say so, and they are not to be told twice.
 	unstored map[string]change
 	// heard are the superseded detections of which something was heard since the start.
 	heard map[string]bool
@@ -66,8 +71,10 @@ type responder struct {
 
 // Handle carries out one detection's consequence. It waits for the disk a
 // moment at most, and for nobody else: the quarantine is in force when it returns,
-// all else goes on in the background. It is not called concurrently.
+// all else goes on in the background.
 func (r *responder) Handle(ctx context.Context, d *event.Detection) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
 	before, _ := r.record.Get(d.ID)
 	own := *d // The caller's is the caller's.
 	c := changeOf(&own)
@@ -243,12 +250,42 @@ func (r *responder) tell(ctx context.Context, d *event.Detection, now record.Rec
 		led = append(led, told)
 	}
 	if err := r.notify.Send(ctx, d, led...); err != nil {
-		r.logger.Error("detection is told, but may be told again after a restart", "error", err, "id", d.ID)
+		r.logger.Warn("detection is told, and would be told again if the process ended now", "error", err, "id", d.ID)
 		r.unstored = noted(r.unstored, d.ID, c)
 		return
 	}
 	delete(r.unstored, d.ID)
 	r.record.Note(d.ID, func(rec *record.Record) { rec.Told = c.print })
+}
+
+// settleEvery is how often it is looked whether what could not be stored is stored by now.
+const settleEvery = time.Second
+
+// run keeps the record in step with what the notifier stores later, until ctx ends.
+func (r *responder) run(ctx context.Context) error {
+	ticker := time.NewTicker(settleEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			r.settle()
+		}
+	}
+}
+
+// settle records what was told, once the notifier has stored everything.
+func (r *responder) settle() {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if len(r.unstored) == 0 || r.notify.Unstored() > 0 {
+		return
+	}
+	for id, c := range r.unstored {
+		r.record.Note(id, func(rec *record.Record) { rec.Told = c.print })
+	}
+	clear(r.unstored)
 }
 
 // spec is the response that the detection's rule asks for, if any.

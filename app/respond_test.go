@@ -28,6 +28,8 @@ type ward struct {
 	did     []string
 	sent    []event.Detection
 	led     [][]notify.Quarantine
+	// unstored is what the notifier still has to store.
+	unstored int
 }
 
 func (w *ward) Quarantine(_ context.Context, _ *event.Detection, spec quarantine.Spec) (quarantine.Outcome, error) {
@@ -44,6 +46,8 @@ func (w *ward) Send(_ context.Context, d *event.Detection, led ...notify.Quarant
 	w.sent, w.led = append(w.sent, *d), append(w.led, led)
 	return w.sendErr
 }
+
+func (w *ward) Unstored() int { return w.unstored }
 
 // fixedRules never change.
 type fixedRules struct{ set *rule.Set }
@@ -281,6 +285,27 @@ func TestNotifierThatCannotStore(t *testing.T) {
 	restarted.Handle(t.Context(), d)
 	if len(w.sent) != 2 || !r.record.Known("1") {
 		t.Errorf("told %d times, done %v", len(w.sent), r.record.Known("1"))
+	}
+}
+
+// What the notifier stores a little later was told, and is not told again after a restart.
+func TestWhatIsStoredLaterIsToldOnce(t *testing.T) {
+	w := &ward{outcome: quarantine.OutcomeApplied, sendErr: errors.New("later"), unstored: 1}
+	r := responderFor(t, w)
+	d := about("asks-pod", event.ActionQuarantine)
+	r.Handle(t.Context(), d)
+	r.record.Written("pod-u1", "1")
+	if r.settle(); r.record.Known("1") {
+		t.Error("it is recorded as told before it is stored")
+	}
+	w.unstored = 0
+	if r.settle(); !r.record.Known("1") {
+		t.Error("it is not recorded as told although it is stored")
+	}
+	restarted := &responder{rules: r.rules, quarantine: w, record: r.record, notify: w, clock: time.Now, logger: quiet()}
+	restarted.Handle(t.Context(), d)
+	if len(w.sent) != 1 {
+		t.Errorf("told %d times", len(w.sent))
 	}
 }
 

@@ -143,6 +143,13 @@ func (b *Backlog) Len() int {
 	return len(b.waiting)
 }
 
+// Unstored is how many values wait, removals not counted.
+func (b *Backlog) Unstored() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.puts.Len()
+}
+
 // Put writes a value, and returns nil once it is stored. Otherwise the error wraps ErrLater. The
 // value must not be changed any more.
 func (b *Backlog) Put(ctx context.Context, key string, value []byte) error {

@@ -98,6 +98,10 @@ func (j *join) matchOf(r *joined, n *sequence.Match) *match {
 		switch {
 		case known:
 			m.mute = told == event.Final
+		case j.resuming && j.options.Known(m.id):
+			// It was told, and how it came to what it is would be told anew.
+			m.held = true
+			j.doubtful = append(j.doubtful, m)
 		case j.options.Replay == nil:
 		case j.resuming && m.begins().Before(j.options.Replay.Horizon()):
 			m.held = true

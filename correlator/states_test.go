@@ -192,6 +192,29 @@ func TestKnownDetectionsAreNotNew(t *testing.T) {
 	}
 }
 
+// How a detection came to what it is was told before the restart: nobody hears it again, but for
+// what it is in the end.
+func TestReplayTellsOfKnownDetectionsOnce(t *testing.T) {
+	t.Parallel()
+	schema := field.New()
+	replay := &replaying{over: make(chan struct{})}
+	h := newHarness(t, schema, ruleSet(t, schema, ruleText("pair", anyPair, "")), func(o *Options) {
+		o.Known, o.Replay = func(string) bool { return true }, replay
+	})
+	h.now = noon.Add(6 * time.Second)
+	h.feed(t, execIn(cart(), 0, "ls"), called(cart(), 5*time.Second, "get", "pods"),
+		execIn(cart(), 2*time.Second, "ls"), execIn(cart(), 3*time.Second, "ls"))
+	h.pass(t, time.Second)
+	if len(h.recorder.told) != 0 {
+		t.Errorf("told during the replay: %v", tellings(h))
+	}
+	close(replay.over)
+	h.pass(t, time.Hour)
+	if diff := cmp.Diff([]string{"final 3s-5s none"}, tellings(h)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // A flood of other detections does not keep what becomes of one from being told.
 func TestForgottenDetectionsStillChange(t *testing.T) {
 	t.Parallel()

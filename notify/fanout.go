@@ -175,6 +175,9 @@ func (f *Fanout) restore(key string, value []byte, _ time.Time) error {
 	return nil
 }
 
+// Unstored is how many documents wait that would be lost with the process.
+func (f *Fanout) Unstored() int { return f.backlog.Unstored() }
+
 // Send hands the detection, with the quarantines that it led to, to every sink's queue. It returns
 // nil once the queues are stored, if there is a store; after an error they may not outlive the process,
 // and are sent all the same. It does not wait for any sink, and for the store only a moment. Where a

@@ -47,7 +47,7 @@ func (s *suite) damage(ctx context.Context, which func(name string) bool, costs 
 	if flipped && costs {
 		s.damages.atRisk += s.ledger.risk(s.receiver.sofar())
 	}
-	if err := s.server.restart(ctx); err != nil {
+	if err = s.server.restart(ctx); err != nil {
 		return err
 	}
 	families, err := s.site.Metrics(ctx)
@@ -87,7 +87,7 @@ func (s *suite) flip(which func(name string) bool) (flipped bool, err error) {
 			continue
 		}
 		data[s.random.IntN(len(data))] ^= 1 << s.random.IntN(8)
-		if err := os.WriteFile(files[i], data, 0o600); err != nil {
+		if err := os.WriteFile(files[i], data, 0o600); err != nil { //nolint:gosec // a file that was just found there
 			return false, fmt.Errorf("damage the store: %w", err)
 		}
 		return true, nil

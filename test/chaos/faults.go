@@ -80,7 +80,7 @@ func (s *suite) killAtStart(ctx context.Context) error {
 func (s *suite) killAtDelivery(ctx context.Context) error {
 	process, after := s.server.process, time.Duration(s.random.Int64N(int64(4*time.Millisecond)))
 	kill := func() {
-		for until := time.Now().Add(after); time.Now().Before(until); { //nolint:revive // a sleep is not as exact
+		for until := time.Now().Add(after); time.Now().Before(until); {
 		}
 		process.Kill()
 	}
@@ -197,7 +197,7 @@ func (s *suite) fillDiskAndKill(ctx context.Context) error {
 // slowDisk has every write wait, again and again.
 func (s *suite) slowDisk(ctx context.Context) error {
 	for range 10 {
-		if err := s.disk.Hang(time.Duration(s.random.Int64N(int64(600 * time.Millisecond)))); err != nil {
+		if err := s.disk.Hang(ctx, time.Duration(s.random.Int64N(int64(600 * time.Millisecond)))); err != nil {
 			return err
 		}
 		s.wait(ctx, 200*time.Millisecond)
@@ -207,7 +207,7 @@ func (s *suite) slowDisk(ctx context.Context) error {
 
 // hangDisk has every write wait for longer than the store has patience.
 func (s *suite) hangDisk(ctx context.Context) error {
-	if err := s.disk.Hang(12 * time.Second); err != nil {
+	if err := s.disk.Hang(ctx, 12 * time.Second); err != nil {
 		return err
 	}
 	return s.recover(ctx, diskHangs)

@@ -49,7 +49,6 @@ type feed struct {
 	// onWrite is called once, after the next delivery was written and before it is answered.
 	onWrite atomic.Pointer[func()]
 
-	ctx context.Context
 	// delivering are batches on their way.
 	delivering sync.WaitGroup
 	mu         sync.Mutex
@@ -63,10 +62,11 @@ type agent struct {
 	connection sync.Mutex
 }
 
-func (f *feed) fail(err error) {
+// fail notes the first error, unless it is that all is over.
+func (f *feed) fail(ctx context.Context, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.err == nil && f.ctx.Err() == nil {
+	if f.err == nil && ctx.Err() == nil {
 		f.err = err
 	}
 }
@@ -77,15 +77,15 @@ func (f *feed) failed() error {
 	return f.err
 }
 
-// run has things happen until ctx ends, and returns when all batches are delivered, or given up.
-func (f *feed) run(ctx context.Context) {
+// run has things happen until stop is closed, and returns when all batches are delivered. The end of ctx gives them up.
+func (f *feed) run(ctx context.Context, stop <-chan struct{}) {
 	tick := time.NewTicker(beat)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			f.beat(time.Now())
-		case <-ctx.Done():
+			f.beat(ctx, time.Now())
+		case <-stop:
 			f.delivering.Wait()
 			return
 		}
@@ -93,7 +93,7 @@ func (f *feed) run(ctx context.Context) {
 }
 
 // beat has some stories happen, and each API server tell what it has recorded.
-func (f *feed) beat(now time.Time) {
+func (f *feed) beat(ctx context.Context, now time.Time) {
 	if f.ledger.underWay() > maxUnderWay {
 		return
 	}
@@ -105,14 +105,14 @@ func (f *feed) beat(now time.Time) {
 	}
 	if !f.paused.Load() {
 		for _, s := range f.stories(now) {
-			f.tell(s, recorded)
+			f.tell(ctx, s, recorded)
 		}
 	}
 	for i, events := range recorded {
 		f.random.Shuffle(len(events), func(a, b int) { events[a], events[b] = events[b], events[a] })
 		for len(events) > 0 {
 			n := min(len(events), 1+f.random.IntN(20))
-			f.record(f.servers[i], events[:n], now)
+			f.record(ctx, f.servers[i], events[:n], now)
 			events = events[n:]
 		}
 	}
@@ -136,7 +136,7 @@ func (f *feed) stories(now time.Time) []*story {
 }
 
 // tell gives a story's events to their sources.
-func (f *feed) tell(s *story, recorded [][]*auditv1.Event) {
+func (f *feed) tell(ctx context.Context, s *story, recorded [][]*auditv1.Event) {
 	f.ledger.add(s)
 	by := f.random.IntN(len(recorded)) // the one that the story's client speaks to
 	acts := s.acts
@@ -148,7 +148,7 @@ func (f *feed) tell(s *story, recorded [][]*auditv1.Event) {
 			recorded[by] = append(recorded[by], a.audit)
 			continue
 		}
-		f.push(f.agents[a.pod.node], a.telemetry, f.delay(f.late/3))
+		f.push(ctx, f.agents[a.pod.node], a.telemetry, f.delay(f.late/3))
 	}
 }
 
@@ -161,7 +161,7 @@ func (f *feed) delay(most time.Duration) time.Duration {
 }
 
 // push has an agent see something, after a while.
-func (f *feed) push(by *agent, e *telemetryv1.Event, after time.Duration) {
+func (f *feed) push(ctx context.Context, by *agent, e *telemetryv1.Event, after time.Duration) {
 	e = proto.CloneOf(e)
 	e.Time = timestamppb.New(e.GetTime().AsTime().Add(by.Ahead))
 	e.Process.Start = e.GetTime()
@@ -170,7 +170,7 @@ func (f *feed) push(by *agent, e *telemetryv1.Event, after time.Duration) {
 		defer arrived() // From here on it is in the spool.
 		select {
 		case <-time.After(after):
-		case <-f.ctx.Done():
+		case <-ctx.Done():
 		}
 		by.Spool.Push(e)
 		f.ledger.count(sentTelemetry, 1)
@@ -178,20 +178,20 @@ func (f *feed) push(by *agent, e *telemetryv1.Event, after time.Duration) {
 }
 
 // record delivers a batch, perhaps after a while, perhaps more than once.
-func (f *feed) record(by *serverprocess.APIServer, events []*auditv1.Event, now time.Time) {
+func (f *feed) record(ctx context.Context, by *serverprocess.APIServer, events []*auditv1.Event, now time.Time) {
 	if f.paused.Load() {
-		f.deliver(by, events, now, 0)
+		f.deliver(ctx, by, events, now, 0)
 		return
 	}
 	again := []time.Duration{}
 	for f.random.IntN(5) == 0 {
 		again = append(again, f.delay(f.late+f.late/2))
 	}
-	f.deliver(by, events, now, f.delay(f.late), again...)
+	f.deliver(ctx, by, events, now, f.delay(f.late), again...)
 }
 
 // deliver sends a batch after a while, and again after others.
-func (f *feed) deliver(by *serverprocess.APIServer, events []*auditv1.Event, now time.Time, after time.Duration, again ...time.Duration) {
+func (f *feed) deliver(ctx context.Context, by *serverprocess.APIServer, events []*auditv1.Event, now time.Time, after time.Duration, again ...time.Duration) {
 	list := auditv1.EventList{TypeMeta: metav1.TypeMeta{Kind: "EventList", APIVersion: "audit.k8s.io/v1"}}
 	for _, e := range events {
 		item := e.DeepCopy()
@@ -201,13 +201,13 @@ func (f *feed) deliver(by *serverprocess.APIServer, events []*auditv1.Event, now
 	}
 	body, err := json.Marshal(&list)
 	if err != nil {
-		f.fail(fmt.Errorf("encode a batch: %w", err))
+		f.fail(ctx, fmt.Errorf("encode a batch: %w", err))
 		return
 	}
-	f.send(by, body, after, f.ledger.begin(now), sentAudit, len(events))
+	f.send(ctx, by, body, after, f.ledger.begin(now), sentAudit, len(events))
 	for _, after := range again {
 		f.repeats.Add(1)
-		f.send(by, body, after, func() { f.repeats.Add(-1) }, sentAgain, len(events))
+		f.send(ctx, by, body, after, func() { f.repeats.Add(-1) }, sentAgain, len(events))
 	}
 }
 
@@ -219,15 +219,15 @@ const (
 )
 
 // send delivers a body after a while.
-func (f *feed) send(by *serverprocess.APIServer, body []byte, after time.Duration, arrived func(), what string, events int) {
+func (f *feed) send(ctx context.Context, by *serverprocess.APIServer, body []byte, after time.Duration, arrived func(), what string, events int) {
 	f.delivering.Go(func() {
 		select {
 		case <-time.After(after):
-		case <-f.ctx.Done():
+		case <-ctx.Done():
 			return
 		}
-		if err := by.Deliver(f.traced(), body); err != nil {
-			f.fail(err)
+		if err := by.Deliver(f.traced(ctx), body); err != nil {
+			f.fail(ctx, err)
 			return
 		}
 		arrived()
@@ -236,8 +236,8 @@ func (f *feed) send(by *serverprocess.APIServer, body []byte, after time.Duratio
 }
 
 // traced is a context in which a request that was written calls onWrite.
-func (f *feed) traced() context.Context {
-	return httptrace.WithClientTrace(f.ctx, &httptrace.ClientTrace{
+func (f *feed) traced(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteRequest: func(httptrace.WroteRequestInfo) {
 			if call := f.onWrite.Swap(nil); call != nil {
 				(*call)()
@@ -283,8 +283,8 @@ func (f *feed) breathe(ctx context.Context) error {
 	return nil
 }
 
-// cutAgents cuts and makes connections at random until ctx ends.
-func (f *feed) cutAgents(ctx context.Context, random *rand.Rand, injected func()) {
+// cutAgents cuts and makes connections at random until stop is closed.
+func (f *feed) cutAgents(ctx context.Context, stop <-chan struct{}, random *rand.Rand, injected func()) {
 	names := make([]string, 0, len(f.agents))
 	for name := range f.agents {
 		names = append(names, name)
@@ -293,17 +293,17 @@ func (f *feed) cutAgents(ctx context.Context, random *rand.Rand, injected func()
 	for {
 		select {
 		case <-time.After(time.Second + time.Duration(random.Int64N(int64(6*time.Second)))):
-		case <-ctx.Done():
+		case <-stop:
 			return
 		}
 		a := f.agents[names[random.IntN(len(names))]]
 		a.connection.Lock()
 		a.Cut()
 		time.Sleep(time.Duration(random.Int64N(int64(500 * time.Millisecond))))
-		err := a.Connect(f.ctx)
+		err := a.Connect(ctx)
 		a.connection.Unlock()
 		if err != nil {
-			f.fail(err)
+			f.fail(ctx, err)
 			return
 		}
 		injected()

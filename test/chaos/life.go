@@ -53,7 +53,7 @@ func (s *server) start() {
 // restart starts it, waits until it is ready, and notes how long that took.
 func (s *server) restart(ctx context.Context) error {
 	began := time.Now()
-	s.start()
+	s.start() //nolint:contextcheck // the process ends with the suite, not with a context
 	if err := s.awaitReady(ctx); err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func chaos(ctx context.Context, opts options) error {
 	var r *report
 	err := standalone.Run(ctx, standalone.Options{Name: "portcullis-chaos", Log: os.Stderr}, func(t standalone.TB) {
 		var err error
-		if r, err = run(t, opts); err != nil {
+		if r, err = run(t, opts); err != nil { //nolint:contextcheck // t has it
 			t.Errorf("%v", err)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
 // namespaces are where pods are: each name is there twice.
@@ -24,19 +25,12 @@ type pod struct {
 	era string
 }
 
-// makePod makes one, also while the API server comes and goes.
-func makePod(ctx context.Context, client kubernetes.Interface, p *pod) error {
+// makePod makes one, also while the API server comes and goes. Where the API server does not hear of its container,
+// the server waits for that a while with what the container does.
+func makePod(ctx context.Context, client kubernetes.Interface, p *pod, running bool) error {
 	for {
-		object, err := client.CoreV1().Pods(p.namespace).Create(ctx, &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Name: p.name},
-			Spec:       corev1.PodSpec{NodeName: p.node, Containers: []corev1.Container{{Name: "main", Image: "localhost/shell:1"}}},
-		}, metav1.CreateOptions{})
-		if apierrors.IsAlreadyExists(err) { // The answer to the creation was lost.
-			object, err = client.CoreV1().Pods(p.namespace).Get(ctx, p.name, metav1.GetOptions{})
-		}
+		err := tryPod(ctx, client.CoreV1().Pods(p.namespace), p, running)
 		if err == nil {
-			p.uid = string(object.UID)
-			p.container = fmt.Sprintf("%x", p.uid)
 			return nil
 		}
 		select {
@@ -45,6 +39,27 @@ func makePod(ctx context.Context, client kubernetes.Interface, p *pod) error {
 			return fmt.Errorf("create pod %s/%s: %w", p.namespace, p.name, err)
 		}
 	}
+}
+
+func tryPod(ctx context.Context, client typedcorev1.PodInterface, p *pod, running bool) error {
+	object, err := client.Create(ctx, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: p.name},
+		Spec:       corev1.PodSpec{NodeName: p.node, Containers: []corev1.Container{{Name: "main", Image: "localhost/shell:1"}}},
+	}, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) { // The answer to the creation was lost.
+		object, err = client.Get(ctx, p.name, metav1.GetOptions{})
+	}
+	if err != nil {
+		return err
+	}
+	p.uid, p.container = string(object.UID), fmt.Sprintf("%x", object.UID)
+	if !running {
+		return nil
+	}
+	object.Status.Phase = corev1.PodRunning
+	object.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "main", Image: "localhost/shell:1", ContainerID: "containerd://" + p.container}}
+	_, err = client.UpdateStatus(ctx, object, metav1.UpdateOptions{})
+	return err
 }
 
 // cast are the pods that play one plot.
@@ -82,7 +97,7 @@ func newCasting(ctx context.Context, client kubernetes.Interface, nodes []string
 				*to = &pod{
 					namespace: namespaces()[j], name: fmt.Sprintf("web-%s-%d-%d", era, number, i), node: nodes[(i+j)%len(nodes)], era: era,
 				}
-				if err := makePod(ctx, client, *to); err != nil {
+				if err := makePod(ctx, client, *to, i%4 > 0); err != nil {
 					return nil, err
 				}
 			}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,8 @@ type notice struct {
 	serverprocess.Detection
 	// life is the number of the server's process that told it.
 	life int
+	// coverage is what it says of what was not seen.
+	coverage string
 }
 
 // happening is what it is about.
@@ -35,16 +38,38 @@ func (n *notice) happening() happening {
 func (n *notice) state() string { return n.Portcullis.Detection.State }
 
 // content is what the notice says of what happened: two of one detection in one state must be the same. When it was
-// concluded is no part of it, nor what was done, which is judged for itself.
+// concluded is no part of it, nor what was done, which is judged for itself. The times of its events are not either: they
+// are corrected by what is known of a clock, and another process measures it anew.
 func (n *notice) content() string {
 	d := n.Detection
-	d.Event.Created = time.Time{}
+	d.Time, d.Event.Created = time.Time{}, time.Time{}
 	d.Portcullis.Detection.Action, d.Portcullis.Detection.Why = "", ""
+	d.Portcullis.Detection.Events = slices.Clone(d.Portcullis.Detection.Events)
+	for i := range d.Portcullis.Detection.Events {
+		d.Portcullis.Detection.Events[i].Time = time.Time{}
+	}
 	text, err := json.Marshal(d)
 	if err != nil {
 		panic(err) // plain data
 	}
 	return string(text)
+}
+
+// read makes a notice of a document.
+func read(body []byte, life int) (notice, error) {
+	n := notice{life: life}
+	var more struct {
+		Portcullis struct {
+			Detection struct {
+				Coverage json.RawMessage `json:"coverage"`
+			} `json:"detection"`
+		} `json:"portcullis"`
+	}
+	if err := errors.Join(json.Unmarshal(body, &n.Detection), json.Unmarshal(body, &more)); err != nil {
+		return notice{}, fmt.Errorf("a document that is none: %w: %.200q", err, body)
+	}
+	n.coverage = string(more.Portcullis.Detection.Coverage)
+	return n, nil
 }
 
 // receiver is told of detections, as somebody's alerting is, which fails now and then.
@@ -97,9 +122,9 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "not now", http.StatusServiceUnavailable)
 		return
 	}
-	n := notice{life: r.life}
-	if err := json.Unmarshal(body, &n.Detection); err != nil {
-		r.problems = append(r.problems, fmt.Errorf("a document that is none: %w: %.200q", err, body))
+	n, err := read(body, r.life)
+	if err != nil {
+		r.problems = append(r.problems, err)
 		return
 	}
 	r.notices = append(r.notices, n)

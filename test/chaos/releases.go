@@ -65,22 +65,21 @@ func makeNamespaces(ctx context.Context, client kubernetes.Interface) error {
 	return nil
 }
 
-// run provides pods in quarantine until ctx ends, and looks for released ones that are in quarantine again.
-func (r *releases) run(ctx context.Context) {
+// run provides pods in quarantine until stop is closed, and looks for released ones that are in quarantine again.
+func (r *releases) run(ctx context.Context, stop <-chan struct{}) {
 	var watching sync.WaitGroup
-	watching.Go(func() { r.watch(ctx) })
+	watching.Go(func() { r.watch(ctx, stop) })
 	defer watching.Wait()
-	for ctx.Err() == nil {
+	for {
 		p, err := r.provide(ctx)
 		if err != nil {
-			if ctx.Err() == nil {
-				r.suite.feed.fail(fmt.Errorf("a pod to be released: %w", err))
-			}
+			r.suite.feed.fail(ctx, fmt.Errorf("a pod to be released: %w", err))
 			return
 		}
 		select {
 		case r.ready <- p:
-		case <-ctx.Done():
+		case <-stop:
+			return
 		}
 	}
 }
@@ -92,7 +91,7 @@ func (r *releases) provide(ctx context.Context) (*pod, error) {
 	s := r.suite
 	r.count++
 	p := &pod{namespace: "shop", name: fmt.Sprintf("released-%d", r.count), node: "node-1", era: fmt.Sprintf("r%d", r.count)}
-	if err := makePod(ctx, s.site.Client, p); err != nil {
+	if err := makePod(ctx, s.site.Client, p, true); err != nil {
 		return nil, err
 	}
 	now := time.Now()
@@ -100,8 +99,8 @@ func (r *releases) provide(ctx context.Context) (*pod, error) {
 	story.acts = []act{opened(p, now.Add(-time.Millisecond), p.name+"-open"), requested(p, now.Add(500*time.Millisecond), p.name, false)}
 	story.expect(tokenRule)
 	s.ledger.add(story)
-	s.feed.push(s.feed.agents[p.node], story.acts[0].telemetry, 0)
-	s.feed.deliver(s.feed.servers[0], []*auditv1.Event{story.acts[1].audit}, now, 500*time.Millisecond)
+	s.feed.push(ctx, s.feed.agents[p.node], story.acts[0].telemetry, 0)
+	s.feed.deliver(ctx, s.feed.servers[0], []*auditv1.Event{story.acts[1].audit}, now, 500*time.Millisecond)
 	for {
 		all, err := r.list(ctx)
 		switch {
@@ -143,13 +142,13 @@ func (r *releases) release(ctx context.Context, p *pod) error {
 	return nil
 }
 
-// watch looks for released pods that are in quarantine again, until ctx ends. An object that was being written
-// as it was released may be there for a moment.
-func (r *releases) watch(ctx context.Context) {
+// watch looks for released pods that are in quarantine again, until stop is closed. An object that was being
+// written as it was released may be there for a moment.
+func (r *releases) watch(ctx context.Context, stop <-chan struct{}) {
 	for {
 		select {
 		case <-time.After(2 * time.Second):
-		case <-ctx.Done():
+		case <-stop:
 			return
 		}
 		r.look(ctx)

@@ -104,6 +104,7 @@ func (r *report) printVerdict(w io.Writer) {
 		{"wrong", v.wrong},
 		{"notices", v.notices},
 		{"  of them sent again after a kill", v.repeated},
+		{"  of them sent again with other gaps in what was seen", v.updated},
 	} {
 		fmt.Fprintf(w, "  %s\t%d\n", line.what, line.n)
 	}

@@ -97,27 +97,25 @@ func run(t standalone.TB, opts options) (*report, error) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	s.feed.ctx = ctx
 	var beating, around sync.WaitGroup
-	happening, stop := context.WithCancel(ctx)
-	defer stop()
-	troubled, calm := context.WithCancel(ctx)
-	defer calm()
-	beating.Go(func() { s.feed.run(happening) })
-	around.Go(func() { s.releases.run(troubled) })
+	over, calm := make(chan struct{}), make(chan struct{})
+	beating.Go(func() { s.feed.run(ctx, over) })
+	around.Go(func() { s.releases.run(ctx, calm) })
 	around.Go(func() {
-		s.feed.cutAgents(troubled, opts.stream(5), func() { s.count(agentCut) })
+		s.feed.cutAgents(ctx, calm, opts.stream(5), func() { s.count(agentCut) })
 	})
 	err = s.inject(ctx)
-	calm()
-	around.Wait()
-	if err == nil {
-		err = s.finish(ctx)
-	}
 	if err != nil {
 		cancel()
 	}
-	stop()
+	close(calm)
+	around.Wait()
+	if err == nil {
+		if err = s.finish(ctx); err != nil {
+			cancel()
+		}
+	}
+	close(over)
 	beating.Wait()
 	if err = errors.Join(err, s.feed.failed()); err != nil {
 		return nil, err
@@ -173,7 +171,7 @@ func setUp(t standalone.TB, opts options) (*suite, error) {
 
 // findPoints finds the functions to kill at; none where that is not possible.
 func findPoints(binary string) (*killpoint.Points, error) {
-	var functions []string
+	functions := make([]string, 0, len(points()))
 	for _, p := range points() {
 		functions = append(functions, p.function)
 	}
@@ -255,12 +253,7 @@ func (s *suite) count(f fault) {
 func (s *suite) inject(ctx context.Context) error {
 	end := time.Now().Add(s.opts.long)
 	for time.Now().Before(end) {
-		var deck []fault
-		for _, f := range slices.Sorted(maps.Keys(s.opts.deck)) {
-			deck = append(deck, slices.Repeat([]fault{f}, s.opts.deck[f])...)
-		}
-		s.random.Shuffle(len(deck), func(a, b int) { deck[a], deck[b] = deck[b], deck[a] })
-		for _, f := range deck {
+		for _, f := range s.deal() {
 			if !time.Now().Before(end) {
 				break
 			}
@@ -273,6 +266,16 @@ func (s *suite) inject(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// deal returns the faults of the deck in an order of chance.
+func (s *suite) deal() []fault {
+	deck := make([]fault, 0, len(s.opts.deck))
+	for _, f := range slices.Sorted(maps.Keys(s.opts.deck)) {
+		deck = append(deck, slices.Repeat([]fault{f}, s.opts.deck[f])...)
+	}
+	s.random.Shuffle(len(deck), func(a, b int) { deck[a], deck[b] = deck[b], deck[a] })
+	return deck
 }
 
 // suffer injects one fault and has the server work again.

@@ -16,8 +16,9 @@ type verdict struct {
 	lost, damaged int
 	// wrong are detections of what did not happen, or not like that.
 	wrong int
-	// repeated are notices that had to be sent again because it was not known whether they had arrived.
-	repeated, notices int
+	// repeated are notices that had to be sent again because it was not known whether they had arrived, updated
+	// those that know more than the one before of what was not seen.
+	repeated, updated, notices int
 
 	quarantines, quarantinesWrong int
 	released                      int
@@ -116,6 +117,8 @@ func (v *verdict) again(before, n *notice, seen evidence) {
 	switch {
 	case before.content() != n.content():
 		v.complain(&v.doubled, "doubled: %s is told in two ways:\n  %s\n  %s", n.Event.ID, before.content(), n.content())
+	case before.coverage != n.coverage:
+		v.updated++
 	case !killed:
 		v.complain(&v.doubled, "doubled: %s (%s, completed by %s) is told twice as %q, in lives %d and %d", n.Event.ID, n.Rule.ID, n.happening().mark, n.state(), before.life, n.life)
 	default:

@@ -61,6 +61,10 @@ func TestJudge(t *testing.T) {
 			want:    verdict{expected: 1, made: 1, doubled: 1, notices: 2, quarantines: 1},
 			because: "told twice",
 		},
+		"told again with other gaps": {
+			seen: evidence{notices: []notice{tell(1, nil), tell(1, func(n *notice) { n.coverage = "holes" })}, quarantined: inQuarantine},
+			want: verdict{expected: 1, made: 1, notices: 2, updated: 1, quarantines: 1},
+		},
 		"told differently after a kill": {
 			seen:    evidence{notices: []notice{tell(1, nil), tell(2, func(n *notice) { n.Process.EntityID = "another" })}, quarantined: inQuarantine},
 			want:    verdict{expected: 1, made: 1, doubled: 1, notices: 2, quarantines: 1},

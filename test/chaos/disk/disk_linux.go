@@ -74,15 +74,15 @@ func (d *Disk) Free() error { return os.Remove(d.ballast()) }
 
 func (d *Disk) ballast() string { return filepath.Join(d.Dir, "ballast") }
 
-// Hang has everybody who writes to the disk wait for so long.
-func (d *Disk) Hang(long time.Duration) error {
+// Hang has everybody who writes to the disk wait for so long, or until ctx ends.
+func (d *Disk) Hang(ctx context.Context, long time.Duration) error {
 	// Who waits for a frozen disk cannot even be killed: something else thaws it if this process ends meanwhile.
-	guard := exec.CommandContext(context.Background(), "sh", "-c", `read -r _; fsfreeze -u "$0" 2>/dev/null`, d.Dir) //nolint:gosec // a constant
+	guard := exec.CommandContext(context.WithoutCancel(ctx), "sh", "-c", `read -r _; fsfreeze -u "$0" 2>/dev/null`, d.Dir) //nolint:gosec // a constant
 	pipe, err := guard.StdinPipe()
 	if err != nil {
 		return err
 	}
-	if err := guard.Start(); err != nil {
+	if err = guard.Start(); err != nil {
 		return fmt.Errorf("hang the disk: %w", err)
 	}
 	dir, err := os.Open(d.Dir)
@@ -90,10 +90,13 @@ func (d *Disk) Hang(long time.Duration) error {
 		return errors.Join(err, pipe.Close())
 	}
 	defer dir.Close()
-	err = unix.IoctlSetInt(int(dir.Fd()), fiFreeze, 0) //nolint:gosec // a descriptor
+	err = unix.IoctlSetInt(int(dir.Fd()), fiFreeze, 0)
 	if err == nil {
-		time.Sleep(long)
-		err = unix.IoctlSetInt(int(dir.Fd()), fiThaw, 0) //nolint:gosec // a descriptor
+		select {
+		case <-time.After(long):
+		case <-ctx.Done():
+		}
+		err = unix.IoctlSetInt(int(dir.Fd()), fiThaw, 0)
 	}
 	err = errors.Join(err, pipe.Close())
 	_ = guard.Wait() // It finds nothing left to thaw.

@@ -3,6 +3,7 @@
 package disk
 
 import (
+	"context"
 	"errors"
 	"time"
 )
@@ -28,4 +29,4 @@ func (*Disk) Fill() error { return errUnsupported }
 func (*Disk) Free() error { return errUnsupported }
 
 // Hang is not supported here.
-func (*Disk) Hang(time.Duration) error { return errUnsupported }
+func (*Disk) Hang(context.Context, time.Duration) error { return errUnsupported }

@@ -21,7 +21,7 @@ const insideEnv = "PORTCULLIS_TEST_OWN_MOUNTS"
 func Isolate() (isolated bool, status int, err error) {
 	if os.Getenv(insideEnv) != "" {
 		// Nothing that is mounted from here on must reach anybody else.
-		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		if err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 			return false, 0, fmt.Errorf("make the mounts private: %w", err)
 		}
 		return true, 0, os.Unsetenv(insideEnv)
@@ -37,7 +37,7 @@ func Isolate() (isolated bool, status int, err error) {
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	if err = cmd.Start(); err != nil {
 		return false, 0, fmt.Errorf("a namespace for mounts: %w", err)
 	}
 	ended := make(chan struct{})

@@ -90,7 +90,7 @@ func whileStopped(pid int, do func(*os.File) error) error {
 		return err
 	}
 	defer memory.Close()
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+	if err = syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		return err
 	}
 	err = awaitStop(pid)
