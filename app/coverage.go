@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -85,6 +86,9 @@ func newOversight(ctx context.Context, s *Server) (*oversight, error) {
 
 // run looks at those who do not tell by themselves until ctx ends.
 func (o *oversight) run(ctx context.Context) error {
+	if missing := unregistered(o.server.opts.Registry, watchedMetrics()); len(missing) > 0 {
+		return fmt.Errorf("metrics that are watched do not exist (renamed?): %s", strings.Join(missing, ", "))
+	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -271,6 +275,29 @@ func dropCounters() []dropCounter {
 		{"portcullis_correlator_dropped_total", "cause", []string{"too-many-keys", "object-too-large"}, "server/match", "event-too-large"},
 		{"portcullis_auditsink_refused_requests_total", "reason", []string{"too_large"}, "server/sink", "audit-delivery-refused"},
 	}
+}
+
+// watchedMetrics are those that are read here and in status.go.
+func watchedMetrics() []string {
+	counters := dropCounters()
+	names := append(make([]string, 0, 7+len(counters)),
+		metricSuspended, metricReload, metricWatermark, metricStoreMessages, metricStoreBytes, metricPartial, metricOffset)
+	for _, c := range counters {
+		names = append(names, c.metric)
+	}
+	return names
+}
+
+// unregistered are the metrics of which the registry has none. It refuses another of a name that it has.
+func unregistered(registry prometheus.Registerer, names []string) (missing []string) {
+	for _, name := range names {
+		probe := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: "Is there one of this name?"})
+		if registry.Register(probe) == nil {
+			registry.Unregister(probe)
+			missing = append(missing, name)
+		}
+	}
+	return missing
 }
 
 // dropWatch makes holes of counters that grow.

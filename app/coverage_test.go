@@ -2,6 +2,7 @@ package app
 
 import (
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -209,5 +210,18 @@ func TestAPIServersThatAreNotSeenComeFirst(t *testing.T) {
 	got := apiServerStatus([]canary.Status{{Address: "a", State: canary.Live}, {Address: "b", State: canary.Silent, Lag: 1500 * time.Millisecond}})
 	if len(got) != 2 || got[0].Address != "b" || got[0].Seen || got[0].Lag != 1.5 || !got[1].Seen {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestMetricsThatAreWatchedAreMissed(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(
+		prometheus.NewCounter(prometheus.CounterOpts{Name: "portcullis_a_total", Help: "a"}),
+		prometheus.NewCounterVec(prometheus.CounterOpts{Name: "portcullis_b_total", Help: "b"}, []string{"cause"}),
+	)
+	for range 2 { // Asking changes nothing.
+		if got := unregistered(reg, []string{"portcullis_a_total", "portcullis_b_total", "portcullis_c_total"}); !slices.Equal(got, []string{"portcullis_c_total"}) {
+			t.Errorf("missing are %v", got)
+		}
 	}
 }

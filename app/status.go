@@ -20,6 +20,17 @@ const (
 	worthTelling = time.Second
 )
 
+// The metrics that are read here.
+const (
+	metricSuspended     = "portcullis_correlator_suspended_rules"
+	metricReload        = "portcullis_rules_last_reload_successful"
+	metricWatermark     = "portcullis_correlator_watermark_timestamp_seconds"
+	metricStoreMessages = "portcullis_store_messages"
+	metricStoreBytes    = "portcullis_store_bytes"
+	metricPartial       = "portcullis_collector_partial_coverage"
+	metricOffset        = "portcullis_collector_clock_offset_seconds"
+)
+
 // status is how the server is now. Everything that it asks is in memory.
 func (o *oversight) status() status.Document {
 	now := time.Now()
@@ -35,8 +46,8 @@ func (o *oversight) status() status.Document {
 		Quarantines: status.Quarantines{InForce: o.server.index.Len()},
 		Rules: status.Rules{
 			Loaded:    o.server.rules.Rules().Len(),
-			Suspended: int(read.sum("portcullis_correlator_suspended_rules", "")),
-			Refused:   read.has("portcullis_rules_last_reload_successful") && read.sum("portcullis_rules_last_reload_successful", "") == 0,
+			Suspended: int(read.sum(metricSuspended, "")),
+			Refused:   read.has(metricReload) && read.sum(metricReload, "") == 0,
 		},
 	}
 }
@@ -53,7 +64,7 @@ func (o *oversight) serverStatus(read samples, now time.Time) status.Server {
 	if err := o.server.Ready(); err != nil {
 		s.Ready, s.NotReady = false, err.Error()
 	}
-	if mark := read.sum("portcullis_correlator_watermark_timestamp_seconds", ""); mark > 0 && !math.IsInf(mark, 0) {
+	if mark := read.sum(metricWatermark, ""); mark > 0 && !math.IsInf(mark, 0) {
 		s.WatermarkLag = status.SecondsOf(now.Sub(time.UnixMilli(int64(mark * 1000))))
 	}
 	return s
@@ -62,8 +73,8 @@ func (o *oversight) serverStatus(read samples, now time.Time) status.Server {
 func (o *oversight) storeStatus(read samples) status.Store {
 	out := status.Store{
 		Kind:    "disk",
-		Waiting: int64(read.sum("portcullis_store_messages", "stream", "candidates")),
-		Bytes:   int64(read.sum("portcullis_store_bytes", "")),
+		Waiting: int64(read.sum(metricStoreMessages, "stream", "candidates")),
+		Bytes:   int64(read.sum(metricStoreBytes, "")),
 	}
 	if o.server.durable.store == nil {
 		out.Kind = "memory"
@@ -104,8 +115,8 @@ func truth(b bool) int {
 
 // nodeStatus is how the agents are, the worst first: the list may be cut.
 func nodeStatus(ledger *coverage.Ledger, read samples, now time.Time) (out status.Nodes) {
-	partial := read.by("portcullis_collector_partial_coverage", "node")
-	offsets := read.by("portcullis_collector_clock_offset_seconds", "node")
+	partial := read.by(metricPartial, "node")
+	offsets := read.by(metricOffset, "node")
 	for _, s := range ledger.Summaries(coverage.FamilyAgent, now.Add(-lossesFor)) {
 		name := strings.TrimPrefix(s.Source, coverage.FamilyAgent)
 		node := status.Node{Name: name, Partial: int(partial[name])}

@@ -34,6 +34,7 @@ func TestPortcullis(t *testing.T) {
 	t.Run("same name", func(t *testing.T) { testSameName(t, w) })
 	t.Run("denial", func(t *testing.T) { testDenial(t, w) })
 	t.Run("restart", func(t *testing.T) { testRestart(t, w) })
+	t.Run("blind", func(t *testing.T) { testBlind(t, w) })
 	t.Run("reload", func(t *testing.T) { testReload(t, w) })
 	t.Run("erasing", func(t *testing.T) { testErasing(t, w) })
 	t.Run("no feedback", func(t *testing.T) { testNoFeedback(t, w) })

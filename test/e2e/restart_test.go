@@ -57,8 +57,8 @@ func (w *world) killServer(t *testing.T) {
 	w.check(t, err)
 	begin := time.Now()
 	for after := before; after == before || after == ""; {
-		r, err := w.Admin().Run(step(t), "kubectl", "get", "pod", "portcullis-0", "-n", harness.Namespace, "-o", "jsonpath={.metadata.uid} {.status.containerStatuses[*].containerID}")
-		w.check(t, err)
+		r, failed := w.Admin().Run(step(t), "kubectl", "get", "pod", "portcullis-0", "-n", harness.Namespace, "-o", "jsonpath={.metadata.uid} {.status.containerStatuses[*].containerID}")
+		w.check(t, failed)
 		if r.Code == 0 {
 			after = strings.TrimSpace(r.Stdout)
 		}

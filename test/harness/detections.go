@@ -46,6 +46,11 @@ type Document struct {
 			Action string           `json:"action"`
 			Why    string           `json:"why"`
 			Events []DetectionEvent `json:"events"`
+			// Coverage says what was not seen.
+			Coverage struct {
+				Status string                           `json:"status"`
+				Holes  []struct{ Source, Cause string } `json:"holes"`
+			} `json:"coverage"`
 		} `json:"detection"`
 	} `json:"portcullis"`
 }
