@@ -70,6 +70,7 @@ type Server struct {
 	self    *self
 
 	durable      durable
+	resumption   *resumption
 	oversight    *oversight
 	certificates *pki.Manager
 	resolver     *identity.Resolver
@@ -213,7 +214,7 @@ func (s *Server) buildCorrelation(ctx context.Context) (err error) {
 		Bus:        s.durable.bus,
 		Detections: s.responder,
 		Known:      s.record.Known,
-		Replay:     s.durable.bus,
+		Replay:     s.resumption,
 		Coverage:   s.oversight.ledger.Of,
 		Dropped:    s.oversight.forgot,
 		Clock:      time.Now,
@@ -308,7 +309,7 @@ func (s *Server) Run(ctx context.Context) error {
 		{{"identity", s.resolver.Run}, {"quarantine", s.quarantine.Run}},
 		{{"respond", s.responder.run}},
 		{{"correlator", s.correlator.Run}},
-		{{"pipeline", s.pipeline.run}},
+		{{"pipeline", s.pipeline.run}, {"resumption", s.resumption.run(s.pipeline)}},
 		{{"hold", s.hold.Run}, {"certificates", s.certificates.Run}, {"canary", s.canary.Run}, {"rules", s.followRules}, {"oversight", s.oversight.run}},
 		serving,
 	})
@@ -335,7 +336,7 @@ func (s *Server) Ready() error {
 		return errors.New("the cluster's pods are not known yet")
 	case !s.quarantine.Synced():
 		return errors.New("the cluster's quarantines are not known yet")
-	case !s.replayed():
+	case !s.replayed() || !s.pipeline.takenUp.Load():
 		return errors.New("what was stored before the start is still being joined again")
 	}
 	if err := s.durable.store.Err(); err != nil {

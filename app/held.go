@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/portcullis-dev/portcullis/event"
@@ -17,59 +16,29 @@ type spool interface {
 	Range(ctx context.Context, visit func(key string, events []*event.Event) error) error
 }
 
-// delivery is what one source handed over at once. Some of its events can go on at once,
-// the others wait for their pod; those are in the spool until the last of them has gone on.
+// delivery is the part of what one source handed over at once that waits for its pods. It is in
+// the spool until the last of its events has gone on.
 type delivery struct {
-	key  string
+	key    string
+	events []*event.Event
+	// left is how many have not gone on yet.
+	left atomic.Int64
 	late chan<- lateEvent
 	// noRoom is told of what finds no room in late.
 	noRoom func()
-
-	mu sync.Mutex
-	// returned is set when Submit has returned for all events: what comes later is late.
-	returned bool
-	ready    []*event.Event
-	// waiting are copies of those that wait, as they were handed over: the originals are being completed.
-	waiting map[*event.Event]*event.Event
-	// left is how many have not gone on yet; spooled is set once they are in the spool.
-	left    int
-	spooled bool
 }
 
 // lateEvent is an event that had to wait.
 type lateEvent struct {
+	// event is nil if it turned out to be a lie: it is done with, and that is all.
 	event *event.Event
 	of    *delivery
 }
 
-// expect notes an event before it is submitted.
-func (d *delivery) expect(e *event.Event) {
-	if e.Audit != nil || e.Pod.UID == "" {
-		return // It never waits.
-	}
-	copied := *e
-	if e.Container != nil {
-		container := *e.Container
-		copied.Container = &container
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.waiting[e] = &copied
-}
-
 // deliver takes an event that is complete, or foreign.
 func (d *delivery) deliver(e *event.Event, foreign bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.returned {
-		delete(d.waiting, e)
-		if !foreign {
-			d.ready = append(d.ready, e)
-		}
-		return
-	}
 	if foreign {
-		e = nil // It is done with, and that is all.
+		e = nil
 	}
 	select {
 	case d.late <- lateEvent{e, d}:
@@ -78,33 +47,21 @@ func (d *delivery) deliver(e *event.Event, foreign bool) {
 	}
 }
 
-// close ends the time in which events go on at once. It returns those, and copies of the others.
-func (d *delivery) close() (ready, waiting []*event.Event) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.returned = true
-	d.left = len(d.waiting)
-	for _, e := range d.waiting {
-		waiting = append(waiting, e)
+// wentOn notes that one of the events has gone on, and reports whether it was the last.
+func (d *delivery) wentOn() bool { return d.left.Add(-1) == 0 }
+
+// copied is an event that can be completed without changing what its source has: that may have to
+// offer it again, and it is what is stored meanwhile.
+func copied(e *event.Event) *event.Event {
+	if e.Audit != nil || e.Pod.UID == "" {
+		return e // It never waits.
 	}
-	d.waiting = nil
-	return d.ready, waiting
-}
-
-// stored notes that the waiting events are in the spool, and reports whether they need not be any more.
-func (d *delivery) stored() (obsolete bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.spooled = true
-	return d.left == 0
-}
-
-// wentOn notes that one of the waiting events has gone on, and reports whether the spool can forget them.
-func (d *delivery) wentOn() (obsolete bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.left--
-	return d.left == 0 && d.spooled
+	own := *e
+	if e.Container != nil {
+		container := *e.Container
+		own.Container = &container
+	}
+	return &own
 }
 
 // keys makes the spool's keys: different in every process.

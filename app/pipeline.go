@@ -19,8 +19,13 @@ const (
 	lateRoom = 16_384
 	// podsPatience is how long a delivery waits at the start for the pods to be known.
 	podsPatience = 3 * time.Second
-	// The pauses between two tries to pass on a late event that nobody took.
+	// The pauses between two tries to pass on what nobody took.
 	minLatePause, maxLatePause = 10 * time.Millisecond, time.Second
+	// spoolPause is that between two tries to read the spool.
+	spoolPause = time.Second
+	// resumePatience is how long what an earlier process has left may take to go on before it is no
+	// longer waited for: as long as an event is held, and a little.
+	resumePatience = identity.DefaultHold + 2*time.Second
 )
 
 // ingester takes events whose identity is complete.
@@ -28,8 +33,9 @@ type ingester interface {
 	Ingest(ctx context.Context, events []*event.Event) error
 }
 
-// holder completes events and passes them on, at once or when their pod is known.
+// holder completes events, and keeps those that wait for their pod to become known.
 type holder interface {
+	Complete(e *event.Event) (waits, foreign bool)
 	Submit(e *event.Event, deliver identity.Deliver)
 }
 
@@ -60,8 +66,16 @@ type pipeline struct {
 	keys    keys
 	late    chan lateEvent
 	delayed prometheus.Counter
-	// behind is set when a late event found no room: it is only in the spool.
+	// behind is set while something may be in the spool that is nowhere else: what an earlier process has
+	// left, and late events that found no room. again is told of the latter.
 	behind atomic.Bool
+	again  chan struct{}
+	// takenUp is set once everything in the spool was read; resumed is closed when what an earlier process
+	// has left has gone on.
+	takenUp atomic.Bool
+	resumed chan struct{}
+	// left is how much of that has not.
+	left map[*delivery]bool
 }
 
 func newPipeline(o pipelineOptions) *pipeline {
@@ -69,11 +83,15 @@ func newPipeline(o pipelineOptions) *pipeline {
 		pipelineOptions: o,
 		keys:            keys{process: time.Now().UnixNano()},
 		late:            make(chan lateEvent, lateRoom),
+		again:           make(chan struct{}, 1),
+		resumed:         make(chan struct{}),
+		left:            map[*delivery]bool{},
 		delayed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "portcullis_pipeline_delayed_total",
 			Help: "Events that were held for their pod's identity and then found no room before the correlator: they are read from the store again.",
 		}),
 	}
+	p.behind.Store(true)
 	o.Registerer.MustRegister(p.delayed)
 	return p
 }
@@ -82,7 +100,15 @@ func newPipeline(o pipelineOptions) *pipeline {
 func (p *pipeline) noRoom() {
 	p.delayed.Inc()
 	p.behind.Store(true)
+	select {
+	case p.again <- struct{}{}:
+	default:
+	}
 }
+
+// Resumed is closed when all that an earlier process had taken over has gone on to the correlator, or was waited for
+// long enough.
+func (p *pipeline) Resumed() <-chan struct{} { return p.resumed }
 
 // notYetError is the error of a delivery that has to come again.
 type notYetError struct{ error }
@@ -91,22 +117,49 @@ type notYetError struct{ error }
 func (notYetError) Busy() bool { return true }
 
 // Ingest returns nil when the correlator has taken over all events, and those that wait for
-// their pod to become known are in the spool.
+// their pod to become known are in the spool. After an error nothing waits.
 func (p *pipeline) Ingest(ctx context.Context, events []*event.Event) error {
 	if err := p.awaitPods(ctx); err != nil {
 		return err
 	}
-	d := p.submit(p.keys.next(), p.Clocks.Take(events))
-	ready, waiting := d.close()
-	if len(waiting) > 0 {
-		if err := p.Spool.Put(ctx, d.key, waiting); err != nil {
-			return fmt.Errorf("store %d events that wait for their pod: %w", len(waiting), err)
-		}
-		if d.stored() {
-			p.forget(ctx, d.key)
+	ready, waiting := p.complete(p.Clocks.Take(events))
+	if err := p.Next.Ingest(ctx, ready); err != nil || len(waiting) == 0 {
+		return err
+	}
+	d := p.newDelivery(p.keys.next(), waiting)
+	if err := p.Spool.Put(ctx, d.key, d.events); err != nil {
+		return fmt.Errorf("store %d events that wait for their pod: %w", len(waiting), err)
+	}
+	p.hold(d)
+	return nil
+}
+
+// complete returns the events that can go on, and those that have to wait as their source has them.
+func (p *pipeline) complete(events []*event.Event) (ready, waiting []*event.Event) {
+	ready = make([]*event.Event, 0, len(events))
+	for _, e := range events {
+		c := copied(e)
+		switch waits, foreign := p.Hold.Complete(c); {
+		case waits:
+			waiting = append(waiting, e)
+		case !foreign:
+			ready = append(ready, c)
 		}
 	}
-	return p.Next.Ingest(ctx, ready)
+	return ready, waiting
+}
+
+func (p *pipeline) newDelivery(key string, events []*event.Event) *delivery {
+	d := &delivery{key: key, events: events, late: p.late, noRoom: p.noRoom}
+	d.left.Store(int64(len(events)))
+	return d
+}
+
+// hold has the events of a delivery, which is in the spool, wait for their pods.
+func (p *pipeline) hold(d *delivery) {
+	for _, e := range d.events {
+		p.Hold.Submit(copied(e), d.deliver)
+	}
 }
 
 // awaitPods waits a little for the pods at the start: who comes then has reason to believe that
@@ -120,75 +173,95 @@ func (p *pipeline) awaitPods(ctx context.Context) error {
 	return nil
 }
 
-// submit hands events to the hold.
-func (p *pipeline) submit(key string, events []*event.Event) *delivery {
-	d := &delivery{
-		key: key, late: p.late, noRoom: p.noRoom,
-		ready: make([]*event.Event, 0, len(events)), waiting: map[*event.Event]*event.Event{},
-	}
-	for _, e := range events {
-		d.expect(e)
-		p.Hold.Submit(e, d.deliver)
-	}
-	return d
-}
-
 // run passes on what an earlier process has left, then late events until ctx ends, and then
 // those that are left.
 func (p *pipeline) run(ctx context.Context) error {
-	if err := p.resume(ctx); err != nil && ctx.Err() == nil {
-		// What cannot be read now is there at the next start.
-		p.Logger.Error("events that waited for their pod when the last process ended are not all back", "error", err)
-	}
-	// The correlator outlives the pipeline, so a context that has ended must not
-	// keep what is left from it.
-	working := context.WithoutCancel(ctx)
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	patience := time.NewTimer(resumePatience)
+	defer patience.Stop()
 	for {
 		select {
 		case late := <-p.late:
 			p.pass(ctx, late)
-			p.catchUp(ctx)
-		case <-ctx.Done():
-			for {
-				select {
-				case late := <-p.late:
-					p.passNow(working, late)
-				default:
-					return nil
-				}
+		case <-p.again: // Not at once: there was no room just now.
+			retry.Reset(spoolPause)
+		case <-retry.C:
+			if p.behind.Load() && !p.catchUp(ctx) {
+				retry.Reset(spoolPause)
+				patience.Reset(resumePatience)
 			}
+		case <-patience.C:
+			clear(p.left)
+		case <-ctx.Done():
+			p.drain(context.WithoutCancel(ctx))
+			return nil
+		}
+		p.noteResumed()
+	}
+}
+
+// noteResumed notes when nothing is left of what an earlier process had taken over.
+func (p *pipeline) noteResumed() {
+	select {
+	case <-p.resumed:
+	default:
+		if !p.behind.Load() && len(p.left) == 0 {
+			close(p.resumed)
 		}
 	}
 }
 
-// resume takes up what waits in the spool.
-func (p *pipeline) resume(ctx context.Context) error {
-	if err := p.Pods.WaitSynced(ctx); err != nil {
-		return err
+// drain passes on what is late already. The correlator outlives the pipeline, so a context that has ended must not
+// keep it from that.
+func (p *pipeline) drain(ctx context.Context) {
+	for {
+		select {
+		case late := <-p.late:
+			p.passNow(ctx, late)
+		default:
+			return
+		}
 	}
-	return p.Spool.Range(ctx, func(key string, events []*event.Event) error {
-		d := p.submit(key, events)
-		ready, waiting := d.close()
-		if len(waiting) > 0 { // They are in the spool as they are.
-			d.stored()
-		}
-		err := p.Next.Ingest(ctx, ready)
-		if err == nil && len(waiting) == 0 {
-			p.forget(ctx, key)
-		}
-		return err
-	})
 }
 
-// catchUp reads again what found no room, once there is room.
-func (p *pipeline) catchUp(ctx context.Context) {
-	if len(p.late) > 0 || !p.behind.Swap(false) {
-		return
+// catchUp takes up everything that is in the spool, and reports whether that was possible. What waits
+// already then waits twice, which does no harm.
+func (p *pipeline) catchUp(ctx context.Context) bool {
+	err := p.Pods.WaitSynced(ctx)
+	if err == nil {
+		p.behind.Store(false) // Before: what finds no room meanwhile is read the next time.
+		err = p.Spool.Range(ctx, func(key string, events []*event.Event) error { return p.resume(ctx, key, events) })
 	}
-	if err := p.resume(ctx); err != nil && ctx.Err() == nil {
-		p.behind.Store(true)
-		p.Logger.Warn("events that waited for their pod cannot be read again at present", "error", err)
+	if err == nil {
+		p.takenUp.Store(true)
+		return true
 	}
+	p.behind.Store(true)
+	if ctx.Err() == nil {
+		p.Logger.Warn("events that wait for their pod cannot all be read from the store at present, it is tried again", "error", err)
+	}
+	return false
+}
+
+// resume takes up one delivery from the spool.
+func (p *pipeline) resume(ctx context.Context, key string, events []*event.Event) error {
+	ready, waiting := p.complete(events)
+	if err := p.Next.Ingest(ctx, ready); err != nil {
+		return err
+	}
+	if len(waiting) == 0 {
+		p.forget(ctx, key)
+		return nil
+	}
+	d := p.newDelivery(key, waiting)
+	select {
+	case <-p.resumed:
+	default:
+		p.left[d] = true
+	}
+	p.hold(d)
+	return nil
 }
 
 // pass passes a late event on, as soon as that is possible.
@@ -215,6 +288,7 @@ func (p *pipeline) passNow(ctx context.Context, late lateEvent) bool {
 	}
 	if late.of.wentOn() {
 		p.forget(ctx, late.of.key)
+		delete(p.left, late.of)
 	}
 	return true
 }

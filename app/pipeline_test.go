@@ -46,15 +46,15 @@ func (canaries) Take(events []*event.Event) []*event.Event {
 // keeper holds events whose pod has no name until let go.
 type keeper struct{ held []func(foreign bool) }
 
+func (*keeper) Complete(e *event.Event) (waits, foreign bool) {
+	return e.Pod.UID != "" && e.Pod.Name == "", false
+}
+
 func (k *keeper) Submit(e *event.Event, deliver identity.Deliver) {
-	if e.Pod.UID != "" && e.Pod.Name == "" {
-		k.held = append(k.held, func(foreign bool) {
-			e.Pod.Name = "found"
-			deliver(e, foreign)
-		})
-		return
-	}
-	deliver(e, false)
+	k.held = append(k.held, func(foreign bool) {
+		e.Pod.Name = "found"
+		deliver(e, foreign)
+	})
 }
 
 // known are pods that are known, or never will be.
@@ -217,8 +217,8 @@ func TestHeldEventsAreStoredBeforeTheSourceIsTold(t *testing.T) {
 	next := newParts()
 	next.spool = held
 	p := next.pipeline()
-	if err := p.resume(t.Context()); err != nil {
-		t.Fatal(err)
+	if !p.catchUp(t.Context()) {
+		t.Fatal("the spool cannot be read")
 	}
 	if next.got(t); len(next.hold.held) != 2 || next.spooled(t) != 2 {
 		t.Fatalf("%d events wait again, %d are in the spool, want 2 and 2", len(next.hold.held), next.spooled(t))
@@ -285,6 +285,93 @@ func TestHeldEventsAreOfferedUntilTheyAreTaken(t *testing.T) {
 	})
 }
 
+// A batch that is offered again and again while there is no room leaves nothing behind each time, and its source's
+// events are as they were.
+func TestRefusedBatchesLeaveNothingBehind(t *testing.T) {
+	with := newParts()
+	p := with.pipeline()
+	batch := []*event.Event{unknownPod("x"), {ID: "a"}}
+	for range 30 {
+		with.correlator.errs = []error{bus.ErrFull}
+		if err := p.Ingest(t.Context(), batch); !errors.Is(err, bus.ErrFull) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if len(with.hold.held) != 0 || with.spooled(t) != 0 {
+		t.Errorf("%d events are held, %d are in the spool", len(with.hold.held), with.spooled(t))
+	}
+	if err := p.Ingest(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	with.hold.held[0](false)
+	if batch[0].Pod.Name != "" {
+		t.Error("the hold has changed what is its source's")
+	}
+}
+
+// resumed reports whether all that was left is said to have gone on.
+func resumed(p *pipeline) bool {
+	select {
+	case <-p.Resumed():
+		return true
+	default:
+		return false
+	}
+}
+
+func TestWhatIsLeftIsTakenUpUntilThatSucceeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		with := newParts()
+		stored := with.spool.(*shelf) // newParts gives one
+		stored.events = map[string][]*event.Event{"before": {{ID: "known by now"}}, "too": {unknownPod("x")}}
+		with.correlator.errs = []error{bus.ErrFull, bus.ErrUnavailable}
+		p := with.pipeline()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- p.run(ctx) }()
+		synctest.Wait()
+		if p.takenUp.Load() || resumed(p) {
+			t.Error("it is said to be taken up although the bus has refused it")
+		}
+		time.Sleep(3 * spoolPause)
+		synctest.Wait()
+		if !p.takenUp.Load() || resumed(p) {
+			t.Errorf("taken up is %v, gone on is %v while one event waits", p.takenUp.Load(), resumed(p))
+		}
+		for _, let := range with.hold.held {
+			let(false)
+		}
+		synctest.Wait()
+		if !resumed(p) || with.spooled(t) != 0 {
+			t.Errorf("gone on is %v, %d events are in the spool", resumed(p), with.spooled(t))
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestWhatWaitsInVainIsNotWaitedForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		with := newParts()
+		with.spool.(*shelf).events["before"] = []*event.Event{unknownPod("x")} // newParts gives one
+		p := with.pipeline()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		begin := time.Now()
+		go func() { done <- p.run(ctx) }()
+		<-p.Resumed()
+		if waited := time.Since(begin); waited != resumePatience {
+			t.Errorf("it took %s", waited)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestHeldEventsWithoutRoomAreReadAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		with := newParts()
@@ -301,6 +388,7 @@ func TestHeldEventsWithoutRoomAreReadAgain(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- p.run(ctx) }()
+		time.Sleep(2 * spoolPause)
 		synctest.Wait()
 		for _, let := range with.hold.held[2:] { // Those of the spool, as often as they were read.
 			let(false)

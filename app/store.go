@@ -84,6 +84,7 @@ func (s *Server) buildStore(ctx context.Context) (err error) {
 	s.durable.bus, err = s.durable.store.Bus(ctx, jetstream.BusOptions{
 		Retention: s.retention(s.rules.Rules()), MaxBytes: int64(cfg.BusMaxMegabytes) << 20,
 	})
+	s.resumption = newResumption(s.durable.bus)
 	return err
 }
 

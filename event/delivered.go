@@ -60,6 +60,7 @@ func (a *Audit) own() *Audit {
 // own leaves alone what is the resolver's, and never the delivery's.
 func (p Pod) own() Pod {
 	p.UID, p.Namespace, p.Name, p.Node = strings.Clone(p.UID), strings.Clone(p.Namespace), strings.Clone(p.Name), strings.Clone(p.Node)
+	p.Candidates = ownTexts(p.Candidates)
 	return p
 }
 

@@ -130,16 +130,19 @@ func (h *Hold) register() error {
 	return errors.Join(h.opts.Registerer.Register(h.outcome), h.opts.Registerer.Register(waiting))
 }
 
-// Submit completes the event and calls deliver with it once: at once and in the
-// caller's goroutine if its pod is known, else later in Run's. Submit never
-// blocks on a pod, and deliver must not block either. Of an event that is Foreign deliver is told
-// that it is a lie: then it must join nothing.
-func (h *Hold) Submit(e *event.Event, deliver Deliver) {
-	if e.Audit != nil || e.Pod.UID == "" {
-		h.opts.Resolver.Complete(e)
-		deliver(e, false)
-		return
+// Complete completes an event as far as that is possible now. One that waits should be given to Submit, in the
+// end: more may become known of it. One that is foreign is a lie, and must join nothing.
+func (h *Hold) Complete(e *event.Event) (waits, foreign bool) {
+	if e.Audit == nil && e.Pod.UID != "" && h.opts.Resolver.mayLearn(e, h.opts.Resolver.completeTelemetry(e)) {
+		return true, false
 	}
+	return false, h.opts.Resolver.Complete(e) == Foreign
+}
+
+// Submit takes an event that waits, and calls deliver with it once: when it is as complete as it will
+// be, in Run's goroutine, or at once in the caller's if there is no need or no room for waiting. Submit never
+// blocks on a pod, and deliver must not block either. The event is the Hold's until it is delivered.
+func (h *Hold) Submit(e *event.Event, deliver Deliver) {
 	uid := e.Pod.UID
 	if !h.opts.Resolver.mayLearn(e, h.opts.Resolver.completeTelemetry(e)) || !h.keep(uid, e, deliver) {
 		h.finish(e, deliver)

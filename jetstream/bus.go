@@ -43,6 +43,7 @@ type Bus struct {
 
 	// stored and handled are the last sequences that were, the latter completely.
 	stored, handled atomic.Uint64
+	progress        progress
 
 	// consumer is held by the one Consume that runs; position belongs to it.
 	consumer sync.Mutex

@@ -138,6 +138,7 @@ func (c *consumption) begin(e *engine) error {
 	if c.position.sequence == 0 {
 		c.position.sequence = max(state.FirstSeq, 1)
 		raise(&c.handled, c.position.sequence-1)
+		c.progress.move()
 	}
 	if c.position.failed {
 		c.store.metrics.redelivered.Inc()
@@ -256,6 +257,8 @@ func (c *consumption) reach(sequence uint64) error {
 	c.store.metrics.lost.Add(float64(lost))
 	c.store.options.Logger.Error("messages cannot be read, the disk has damaged them", "first", c.position.sequence, "number", lost)
 	c.position = position{sequence: sequence}
+	raise(&c.handled, sequence-1)
+	c.progress.move()
 	return nil
 }
 
@@ -285,6 +288,7 @@ func (c *consumption) take(d delivery) error {
 		c.store.metrics.replayed.Add(float64(len(d.candidates)))
 	}
 	c.handled.Store(d.sequence)
+	c.progress.move()
 	c.position = position{sequence: d.sequence + 1}
 	return nil
 }

@@ -37,6 +37,8 @@ func (s *suite) damage(ctx context.Context, which func(name string) bool, costs 
 		s.wait(ctx, time.Second)
 	}
 	s.wait(ctx, 3*time.Second)
+	s.releases.happening.Lock()
+	defer s.releases.happening.Unlock()
 	s.feed.paused.Store(true) // Nothing is to happen of which it is not certain whether it was before or after.
 	defer s.feed.resume()
 	s.server.kill()

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/portcullis-dev/portcullis/test/clockshift"
 )
 
 // fault is a kind of what goes wrong.
@@ -16,7 +18,7 @@ const (
 	killAtStart     fault = "killed while it starts"
 	killAtDelivery  fault = "killed between a delivery and its answer"
 	killAtPoint     fault = "killed at a chosen point"
-	killAfterRelief fault = "killed just after a release"
+	killAtRelease   fault = "killed just after a release"
 	releasedDown    fault = "released while the server is down"
 	stopped         fault = "stopped gracefully"
 	agentCut        fault = "agent's connection cut"
@@ -26,7 +28,8 @@ const (
 	diskHangs       fault = "disk hangs"
 	blockDamaged    fault = "bit flipped in the store's messages"
 	streamDamaged   fault = "description of a stream damaged"
-	clockJumps      fault = "clock jumps, and back"
+	clockJumps      fault = "clock jumps before a start, and back"
+	clockSet        fault = "clock set while the server runs, and back"
 	peerClockJumps  fault = "API server's clock jumps"
 	apiServerDown   fault = "kube-apiserver killed and started"
 )
@@ -34,7 +37,7 @@ const (
 // isKill reports whether it is a kill -9 of the server, more than others.
 func (f fault) isKill() bool {
 	switch f {
-	case killAtRandom, killAtStart, killAtDelivery, killAtPoint, killAfterRelief, releasedDown:
+	case killAtRandom, killAtStart, killAtDelivery, killAtPoint, killAtRelease, releasedDown:
 		return true
 	default:
 		return false
@@ -45,9 +48,9 @@ func (f fault) isKill() bool {
 func (s *suite) faults() map[fault]func(context.Context) error {
 	return map[fault]func(context.Context) error{
 		killAtRandom: s.killAtRandom, killAtStart: s.killAtStart, killAtDelivery: s.killAtDelivery, killAtPoint: s.killAtPoint,
-		killAfterRelief: s.killAfterRelease, releasedDown: s.releaseWhileDown, stopped: s.stop,
+		killAtRelease: s.killAfterRelease, releasedDown: s.releaseWhileDown, stopped: s.stop,
 		diskFull: s.fillDisk, diskFullAtStart: s.fillDiskAndKill, diskSlow: s.slowDisk, diskHangs: s.hangDisk,
-		blockDamaged: s.damageBlock, streamDamaged: s.damageDescription, clockJumps: s.jump, peerClockJumps: s.jumpOfAPIServer, apiServerDown: s.restartAPIServer,
+		blockDamaged: s.damageBlock, streamDamaged: s.damageDescription, clockJumps: s.jump, clockSet: s.setClock, peerClockJumps: s.jumpOfAPIServer, apiServerDown: s.restartAPIServer,
 	}
 }
 
@@ -69,7 +72,7 @@ func (s *suite) killAtRandom(ctx context.Context) error {
 func (s *suite) killAtStart(ctx context.Context) error {
 	s.server.kill()
 	for range 1 + s.random.IntN(2) {
-		s.server.start()
+		s.server.start() //nolint:contextcheck // the process ends with the suite, not with a context
 		s.wait(ctx, 700*time.Millisecond)
 		s.server.kill()
 	}
@@ -180,7 +183,7 @@ func (s *suite) fillDiskAndKill(ctx context.Context) error {
 	}
 	s.wait(ctx, time.Second)
 	s.server.kill()
-	s.server.start()
+	s.server.start() //nolint:contextcheck // the process ends with the suite, not with a context
 	s.wait(ctx, 3*time.Second)
 	if err := s.disk.Free(); err != nil {
 		return err
@@ -197,7 +200,7 @@ func (s *suite) fillDiskAndKill(ctx context.Context) error {
 // slowDisk has every write wait, again and again.
 func (s *suite) slowDisk(ctx context.Context) error {
 	for range 10 {
-		if err := s.disk.Hang(ctx, time.Duration(s.random.Int64N(int64(600 * time.Millisecond)))); err != nil {
+		if err := s.disk.Hang(ctx, time.Duration(s.random.Int64N(int64(600*time.Millisecond)))); err != nil {
 			return err
 		}
 		s.wait(ctx, 200*time.Millisecond)
@@ -207,7 +210,7 @@ func (s *suite) slowDisk(ctx context.Context) error {
 
 // hangDisk has every write wait for longer than the store has patience.
 func (s *suite) hangDisk(ctx context.Context) error {
-	if err := s.disk.Hang(ctx, 12 * time.Second); err != nil {
+	if err := s.disk.Hang(ctx, 12*time.Second); err != nil {
 		return err
 	}
 	return s.recover(ctx, diskHangs)
@@ -216,28 +219,75 @@ func (s *suite) hangDisk(ctx context.Context) error {
 // jump starts the server with another clock, and then with the right one. Nothing goes on across a
 // jump: what happens before it and what happens after it are joined by the time of each.
 func (s *suite) jump(ctx context.Context) error {
+	return s.elsewhen(ctx, func(ahead time.Duration) error {
+		if err := s.startWithClock(ctx, ahead); err != nil {
+			return err
+		}
+		s.feed.resume()
+		s.wait(ctx, 8*time.Second)
+		s.server.kill() // The store has what happens at that time, and the next process has the same clock.
+		if err := s.server.restart(ctx); err != nil {
+			return err
+		}
+		s.wait(ctx, 2*time.Second)
+		return s.startWithClock(ctx, 0)
+	})
+}
+
+// setClock sets the clock of the running server, and then sets it right.
+func (s *suite) setClock(ctx context.Context) error {
+	return s.elsewhen(ctx, func(ahead time.Duration) error {
+		if err := s.startWithClock(ctx, time.Second); err != nil { // Only a clock that is wrong can be set.
+			return err
+		}
+		if err := s.setTo(ctx, ahead); err != nil {
+			return err
+		}
+		s.feed.resume()
+		s.wait(ctx, 8*time.Second)
+		limited, cancel := context.WithTimeout(ctx, readyPatience)
+		defer cancel()
+		if err := s.feed.quiesce(limited); err != nil {
+			return err
+		}
+		if err := s.awaitMade(ctx, 20*time.Second); err != nil {
+			return err
+		}
+		s.site.Ahead = 0
+		return s.setTo(ctx, 0)
+	})
+}
+
+// setTo sets the clock of the running server, and waits until it has measured all others anew.
+func (s *suite) setTo(ctx context.Context, ahead time.Duration) error {
+	if err := clockshift.Set(s.server.process.PID(), ahead); err != nil {
+		return err
+	}
+	if err := s.awaitClocks(ctx, ahead); err != nil {
+		return err
+	}
+	return s.feed.reconnect(ctx) // Agents' clocks are measured as they connect, and else within seconds.
+}
+
+// elsewhen has something happen to the server's clock, with pods that nothing happens in at other times.
+func (s *suite) elsewhen(ctx context.Context, do func(ahead time.Duration) error) error {
 	s.releases.happening.Lock()
 	defer s.releases.happening.Unlock()
 	ahead := 3 * time.Minute
 	if s.random.IntN(2) == 0 {
 		ahead = -ahead
 	}
-	before := s.feed.casting.Load()
-	if err := s.startWithClock(ctx, ahead); err != nil {
+	limited, cancel := context.WithTimeout(ctx, readyPatience)
+	defer cancel()
+	if err := s.feed.quiesce(limited); err != nil {
 		return err
 	}
+	before := s.feed.casting.Load()
 	sizes := map[plot]int{tokenUsed: 10, clientRun: 6, session: 4, shell: 4, harmless: 4}
 	if err := s.begin(ctx, sizes); err != nil {
 		return err
 	}
-	s.feed.resume()
-	s.wait(ctx, 8*time.Second)
-	s.server.kill() // The store has what happens at that time, and the next process has the same clock.
-	if err := s.server.restart(ctx); err != nil {
-		return err
-	}
-	s.wait(ctx, 2*time.Second)
-	if err := s.startWithClock(ctx, 0); err != nil {
+	if err := do(ahead); err != nil {
 		return err
 	}
 	s.feed.casting.Store(before)

@@ -283,6 +283,28 @@ func (f *feed) breathe(ctx context.Context) error {
 	return nil
 }
 
+// reconnect cuts and makes all agents' connections.
+func (f *feed) reconnect(ctx context.Context) error {
+	for _, a := range f.agents {
+		if err := a.reconnect(ctx, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reconnect cuts an agent's connection, and makes it again after a pause.
+func (a *agent) reconnect(ctx context.Context, pause time.Duration) error {
+	a.connection.Lock()
+	defer a.connection.Unlock()
+	a.Cut()
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
+	}
+	return a.Connect(ctx)
+}
+
 // cutAgents cuts and makes connections at random until stop is closed.
 func (f *feed) cutAgents(ctx context.Context, stop <-chan struct{}, random *rand.Rand, injected func()) {
 	names := make([]string, 0, len(f.agents))
@@ -297,12 +319,7 @@ func (f *feed) cutAgents(ctx context.Context, stop <-chan struct{}, random *rand
 			return
 		}
 		a := f.agents[names[random.IntN(len(names))]]
-		a.connection.Lock()
-		a.Cut()
-		time.Sleep(time.Duration(random.Int64N(int64(500 * time.Millisecond))))
-		err := a.Connect(ctx)
-		a.connection.Unlock()
-		if err != nil {
+		if err := a.reconnect(ctx, time.Duration(random.Int64N(int64(500*time.Millisecond)))); err != nil {
 			f.fail(ctx, err)
 			return
 		}

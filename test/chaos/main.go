@@ -85,9 +85,9 @@ var (
 
 func chaos(ctx context.Context, opts options) error {
 	var r *report
-	err := standalone.Run(ctx, standalone.Options{Name: "portcullis-chaos", Log: os.Stderr}, func(t standalone.TB) {
+	err := standalone.Run(ctx, standalone.Options{Name: "portcullis-chaos", Log: os.Stderr}, func(t standalone.TB) { //nolint:contextcheck // t has it
 		var err error
-		if r, err = run(t, opts); err != nil { //nolint:contextcheck // t has it
+		if r, err = run(t, opts); err != nil {
 			t.Errorf("%v", err)
 		}
 	})
@@ -110,8 +110,8 @@ func full(seed uint64, long time.Duration, withDisk bool) options {
 		casts: map[plot]int{tokenUsed: 160, clientRun: 20, session: 10, shell: 10, harmless: 60},
 		rates: map[plot]float64{tokenUsed: 1.2, clientRun: 1.5, session: 2, shell: 2, harmless: 0.5},
 		deck: map[fault]int{
-			killAtRandom: 12, killAtStart: 6, killAtDelivery: 14, killAtPoint: 2 * len(points()), killAfterRelief: 6, releasedDown: 3,
-			stopped: 2, streamDamaged: 1, blockDamaged: 1, clockJumps: 1, peerClockJumps: 1, apiServerDown: 1,
+			killAtRandom: 12, killAtStart: 6, killAtDelivery: 14, killAtPoint: 2 * len(points()), killAtRelease: 6, releasedDown: 3,
+			stopped: 2, streamDamaged: 1, blockDamaged: 1, clockJumps: 1, clockSet: 1, peerClockJumps: 1, apiServerDown: 1,
 		},
 	}
 	if withDisk {

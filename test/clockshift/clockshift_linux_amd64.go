@@ -12,6 +12,8 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/portcullis-dev/portcullis/test/procmem"
 )
 
 // atSysinfoEHDR is the entry of the auxiliary vector that says where the vDSO is.
@@ -23,8 +25,8 @@ const vdsoSize = 64 << 10
 // Start starts the command with a wall clock that is ahead of the machine's, or behind it if ahead is
 // negative, by whole seconds. The command is the caller's to wait for.
 func Start(cmd *exec.Cmd, ahead time.Duration) error {
-	if ahead%time.Second != 0 || ahead.Abs() > math.MaxInt32*time.Second {
-		return fmt.Errorf("shift the clock by %s: it must be whole seconds, %d at most", ahead, math.MaxInt32)
+	if err := check(ahead); err != nil {
+		return err
 	}
 	// Only the thread that started the process may trace it.
 	runtime.LockOSThread()
@@ -39,6 +41,30 @@ func Start(cmd *exec.Cmd, ahead time.Duration) error {
 	err := shift(cmd.Process.Pid, int32(ahead/time.Second)) //nolint:gosec // it was checked above
 	if err != nil {
 		return errors.Join(fmt.Errorf("shift the clock of %s: %w", cmd.Path, err), cmd.Process.Kill(), ignoreKilled(cmd.Wait()))
+	}
+	return nil
+}
+
+func check(ahead time.Duration) error {
+	if ahead%time.Second != 0 || ahead.Abs() > math.MaxInt32*time.Second {
+		return fmt.Errorf("shift the clock by %s: it must be whole seconds, %d at most", ahead, math.MaxInt32)
+	}
+	return nil
+}
+
+// Set sets the wall clock of a running process that Start has started, as somebody sets that of a machine.
+func Set(pid int, ahead time.Duration) error {
+	if err := check(ahead); err != nil {
+		return err
+	}
+	base, err := vdso(pid)
+	if err != nil {
+		return fmt.Errorf("set the clock of process %d: %w", pid, err)
+	}
+	seconds := int32(ahead / time.Second) //nolint:gosec // it was checked above
+	// The instructions stay the same and only the number changes: it does no harm to be among them.
+	if err := procmem.Change(pid, func(memory *os.File) error { return overwrite(memory, base, seconds) }); err != nil {
+		return fmt.Errorf("set the clock of process %d: %w", pid, err)
 	}
 	return nil
 }
@@ -75,6 +101,11 @@ func patch(pid int, seconds int32) error {
 		return err
 	}
 	defer memory.Close()
+	return overwrite(memory, base, seconds)
+}
+
+// overwrite replaces the function in the vDSO at base.
+func overwrite(memory *os.File, base int64, seconds int32) error {
 	function, err := clockGettime(memory, base)
 	if err != nil {
 		return err

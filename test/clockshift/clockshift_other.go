@@ -13,3 +13,8 @@ import (
 func Start(*exec.Cmd, time.Duration) error {
 	return fmt.Errorf("shift the clock of a process: %w", errors.ErrUnsupported)
 }
+
+// Set is not supported here.
+func Set(int, time.Duration) error {
+	return fmt.Errorf("set the clock of a process: %w", errors.ErrUnsupported)
+}

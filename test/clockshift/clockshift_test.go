@@ -1,6 +1,7 @@
 package clockshift_test
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -16,8 +17,19 @@ import (
 // childEnv makes the test's own binary the program that is run: it prints what its clocks say.
 const childEnv = "CLOCKSHIFT_CHILD"
 
+// tellWhenAsked is the child that goes on, and prints what its clocks say for each line that it reads.
+const tellWhenAsked = "tell when asked"
+
 func TestMain(m *testing.M) {
-	if os.Getenv(childEnv) != "" {
+	switch os.Getenv(childEnv) {
+	case "":
+	case tellWhenAsked:
+		started := time.Now()
+		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+			fmt.Println(time.Now().UnixNano(), time.Since(started).Nanoseconds())
+		}
+		return
+	default:
 		before := time.Now()
 		time.Sleep(10 * time.Millisecond)
 		fmt.Println(before.UnixNano(), time.Since(before).Nanoseconds())
@@ -55,6 +67,53 @@ func TestStart(t *testing.T) {
 				t.Errorf("10 ms took it %v", time.Duration(passed))
 			}
 		})
+	}
+}
+
+func TestSet(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+tellWhenAsked)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = clockshift.Start(cmd, time.Second)
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for _, ahead := range []time.Duration{time.Second, 3 * time.Minute, -5 * time.Minute, 0} {
+		if err := clockshift.Set(cmd.Process.Pid, ahead); err != nil {
+			t.Fatal(err)
+		}
+		before := time.Now()
+		fmt.Fprintln(in)
+		var wall, passed int64
+		if !lines.Scan() {
+			t.Fatal("the program says nothing")
+		}
+		if _, err := fmt.Sscan(lines.Text(), &wall, &passed); err != nil {
+			t.Fatal(err)
+		}
+		if got := time.Unix(0, wall); got.Before(before.Add(ahead)) || got.After(time.Now().Add(ahead)) {
+			t.Errorf("its clock said %v, ours is %v, it is to be ahead by %v", got, before, ahead)
+		}
+		if passed < 0 || passed > int64(time.Minute) {
+			t.Errorf("it thinks that it has run for %v", time.Duration(passed))
+		}
+	}
+	if err := in.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -9,6 +9,8 @@
 // else of the program or the machine is touched: its timers, the monotonic clock and all other processes
 // go on as ever.
 //
+// Set does the same again to a program that Start has started: its clock jumps while it runs.
+//
 // It works on Linux on amd64, for programs that read the clock through the vDSO, and needs the right to
 // trace one's own children, which every process has unless it was taken away. Elsewhere Start
 // returns errors.ErrUnsupported.
