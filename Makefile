@@ -86,11 +86,15 @@ test-kernels: setup ## The agent's tests on older kernels, emulated; KERNEL=5.10
 	@hack/test-kernels.sh $(KERNEL)
 
 .PHONY: bench
-bench: ## Benchmarks; WHAT=engine and WHAT=ingest print their tables, WHAT=correlator|webhook|auditsink|agent|eql narrows them
+bench: ## Benchmarks; WHAT=engine, ingest and parsers print their tables, WHAT=correlator|webhook|auditsink|agent|eql narrows them
 ifeq ($(WHAT),engine)
 	$(GO) run ./test/enginebench
 else ifeq ($(WHAT),ingest)
 	$(GO) run ./test/ingestbench
+else ifeq ($(WHAT),parsers)
+	@mkdir -p bin
+	$(GO) run ./test/ingestbench -write bin/audit-list.json
+	cd test/ingestbench/parsers && $(GO) run . ../../../bin/audit-list.json
 else
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./$(if $(WHAT),$(WHAT)/)...
 endif

@@ -31,6 +31,7 @@ var allowed = map[string][]string{
 	"coverage":     {"event"},
 	"status":       {},
 	"skew":         {},
+	"steady":       {},
 	"agent":        {"api/telemetry"},
 	"endpoint":     {},
 	"webhook":      {},

@@ -27,6 +27,7 @@ import (
 	"github.com/portcullis-dev/portcullis/quarantine"
 	"github.com/portcullis-dev/portcullis/record"
 	"github.com/portcullis-dev/portcullis/rule"
+	"github.com/portcullis-dev/portcullis/steady"
 )
 
 // blindAfter is how long the audit stream may be silent before the server calls
@@ -63,7 +64,9 @@ func (o Options) validate() error {
 
 // Server is the assembled server.
 type Server struct {
-	opts    Options
+	opts Options
+	// clock is everybody's, but for what other people check by their own: certificates and tokens.
+	clock   *steady.Clock
 	clients *clients
 	schema  *field.Schema
 	rules   *rulebook.Book
@@ -101,7 +104,7 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	}
 	s := &Server{opts: opts, index: &quarantine.Index{}}
 	for _, build := range []func(context.Context) error{
-		s.buildClients, s.buildRules, s.buildStore, s.buildOversight, s.buildCertificates, s.buildIdentity, s.buildResponse,
+		s.buildClock, s.buildClients, s.buildRules, s.buildStore, s.buildOversight, s.buildCertificates, s.buildIdentity, s.buildResponse,
 		s.buildCorrelation, s.buildCollector, s.buildEndpoints,
 	} {
 		if err := build(ctx); err != nil {
@@ -112,6 +115,11 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 }
 
 func (s *Server) logger(part string) *slog.Logger { return s.opts.Logger.With("part", part) }
+
+func (s *Server) buildClock(context.Context) (err error) {
+	s.clock, err = steady.New(steady.Options{Logger: s.logger("clock"), Registerer: s.opts.Registry})
+	return err
+}
 
 func (s *Server) buildClients(context.Context) (err error) {
 	s.clients, err = newClients(s.opts.REST)
@@ -152,6 +160,7 @@ func (s *Server) buildIdentity(ctx context.Context) (err error) {
 	s.resolver, err = identity.New(identity.Options{
 		Client:     s.clients.kubernetes,
 		Store:      s.durable.identity,
+		Now:        s.clock.Now,
 		Logger:     s.logger("identity"),
 		Registerer: s.opts.Registry,
 	})
@@ -161,13 +170,15 @@ func (s *Server) buildIdentity(ctx context.Context) (err error) {
 	if err = s.resolver.Load(ctx); err != nil {
 		return err
 	}
-	s.hold, err = identity.NewHold(identity.HoldOptions{Resolver: s.resolver, Registerer: s.opts.Registry})
+	s.hold, err = identity.NewHold(identity.HoldOptions{
+		Resolver: s.resolver, Incomplete: s.oversight.incomplete, Registerer: s.opts.Registry,
+	})
 	return err
 }
 
 func (s *Server) buildResponse(ctx context.Context) (err error) {
 	s.record, err = record.New(ctx, record.Options{
-		Store: s.durable.detections, Clock: time.Now, Logger: s.logger("record"), Registerer: s.opts.Registry,
+		Store: s.durable.detections, Clock: s.clock.Now, Logger: s.logger("record"), Registerer: s.opts.Registry,
 	})
 	if err != nil {
 		return err
@@ -184,6 +195,7 @@ func (s *Server) buildResponse(ctx context.Context) (err error) {
 		Announcer:  s.events,
 		PodGone:    s.podGone,
 		Record:     s.record,
+		Now:        s.clock.Now,
 		Logger:     s.logger("quarantine"),
 		Registerer: s.opts.Registry,
 	})
@@ -204,20 +216,20 @@ func (s *Server) podGone(uid string) bool {
 func (s *Server) buildCorrelation(ctx context.Context) (err error) {
 	cfg := s.opts.Config
 	s.responder = &responder{
-		rules: s.rules, quarantine: s.quarantine, record: s.record, notify: s.notify, clock: time.Now, logger: s.logger("respond"),
+		rules: s.rules, quarantine: s.quarantine, record: s.record, notify: s.notify, clock: s.clock.Now, logger: s.logger("respond"),
 	}
 	s.correlator, err = correlator.New(correlator.Options{
 		Rules:      s.rules.Rules(),
 		Schema:     s.schema,
 		Mode:       rule.Mode(cfg.Mode),
-		Overrides:  overrides(cfg),
+		Overrides:  overrides(cfg, s.rules.Rules()),
 		Bus:        s.durable.bus,
 		Detections: s.responder,
 		Known:      s.record.Known,
 		Replay:     s.resumption,
 		Coverage:   s.oversight.ledger.Of,
 		Dropped:    s.oversight.forgot,
-		Clock:      time.Now,
+		Clock:      s.clock.Now,
 		Lateness:   cfg.Lateness.Duration,
 		MaxSpan:    cfg.MaxSpan.Duration,
 		Logger:     s.logger("correlator"),
@@ -226,7 +238,7 @@ func (s *Server) buildCorrelation(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	apiServers, err := s.clients.apiServers(cfg.Namespace, cfg.Audit.CanaryConfigMap)
+	apiServers, err := s.clients.apiServers(cfg.Namespace, cfg.Audit.CanaryConfigMap, s.clock.Now)
 	if err != nil {
 		return err
 	}
@@ -237,7 +249,7 @@ func (s *Server) buildCorrelation(ctx context.Context) (err error) {
 		LateAfter:  cfg.Lateness.Duration,
 		Offsets:    s.resolver.SetOffsets,
 		Store:      s.durable.identity,
-		Clock:      time.Now,
+		Clock:      s.clock.Now,
 		Logger:     s.logger("canary"),
 		Registerer: s.opts.Registry,
 	})
@@ -252,7 +264,7 @@ func (s *Server) buildCorrelation(ctx context.Context) (err error) {
 		return err
 	}
 	s.pipeline = newPipeline(pipelineOptions{
-		Pods: s.resolver, Clocks: s.oversight.watching(s.canary), Hold: s.hold, Next: s.recorder, Spool: s.durable.held,
+		Pods: s.resolver, Clocks: s.canary, Hold: s.hold, Next: s.oversight.watching(s.recorder), Spool: s.durable.held,
 		Logger: s.logger("pipeline"), Registerer: s.opts.Registry,
 	})
 	return nil
@@ -264,7 +276,7 @@ func (s *Server) buildCollector(ctx context.Context) error {
 		Reviews:        s.clients.kubernetes.AuthenticationV1().TokenReviews(),
 		Namespace:      cfg.Namespace,
 		ServiceAccount: cfg.Collector.ServiceAccount,
-		Clock:          time.Now,
+		Clock:          s.clock.Now,
 	})
 	if err != nil {
 		return err
@@ -276,7 +288,7 @@ func (s *Server) buildCollector(ctx context.Context) error {
 		Placement:     s.resolver,
 		Ready:         s.resolver.Synced,
 		TLS:           s.certificates.ServerTLS(),
-		Clock:         time.Now,
+		Clock:         s.clock.Now,
 		Logger:        s.logger("collector"),
 		Registerer:    s.opts.Registry,
 	})

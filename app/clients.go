@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -42,11 +43,12 @@ func newClients(cfg *rest.Config) (*clients, error) {
 }
 
 // apiServers reaches each API server for itself, to get the canary's ConfigMap.
-func (c *clients) apiServers(namespace, name string) (*canary.Service, error) {
+func (c *clients) apiServers(namespace, name string, clock func() time.Time) (*canary.Service, error) {
 	return canary.NewService(canary.ServiceOptions{
 		REST:   c.rest,
 		Client: c.kubernetes,
 		Path:   "/api/v1/namespaces/" + namespace + "/configmaps/" + name,
+		Clock:  clock,
 	})
 }
 

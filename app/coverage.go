@@ -37,6 +37,14 @@ const (
 	causeUnreadable = "audit-event-unreadable"
 	causeTruncated  = "audit-event-truncated"
 	causeLimited    = "telemetry-limit"
+	causeShed       = "audit-delivery-delayed"
+	causeRefused    = "audit-delivery-refused"
+	causeBusShare   = "bus-share"
+	// causeIncomplete begins those of telemetry that went on without its pod, before why it did.
+	causeIncomplete = "identity-"
+	// causeOld is the join's for further stages of requests that began before anything that is kept: a watch that ends after
+	// minutes. What such a request could have been part of is over.
+	causeOld = "began-too-long-ago"
 )
 
 // truncatedAnnotation is on audit events that the API server has cut.
@@ -48,11 +56,17 @@ type oversight struct {
 	ledger    *coverage.Ledger
 	publisher *status.Publisher
 	started   time.Time
+	// now is the clock that event times are brought to.
+	now func() time.Time
 	// fields are the names of what rules ask for, by slot.
 	fields map[int]string
+	// pod finds a pod by its UID, from memory.
+	pod func(uid string) (event.Pod, bool)
 	// rejects is set once the sink is built.
 	rejects *auditsink.Rejects
 	drops   dropWatch
+	sheds   shedWatch
+	unsent  unsentWatch
 	// samples are the metrics as they were then.
 	samples atomic.Pointer[samples]
 	failed  rate.Sometimes
@@ -60,12 +74,13 @@ type oversight struct {
 
 // newOversight makes it after the store, and before all that report to it.
 func newOversight(ctx context.Context, s *Server) (*oversight, error) {
-	o := &oversight{server: s, started: time.Now(), failed: rate.Sometimes{Interval: time.Minute}}
+	o := &oversight{server: s, started: time.Now(), now: s.clock.Now, failed: rate.Sometimes{Interval: time.Minute}}
 	o.samples.Store(&samples{})
+	o.pod = func(uid string) (event.Pod, bool) { return s.resolver.Pod(uid) } // It is built later.
 	o.fields = fieldsOf(s.schema)
 	o.drops.reach = func() time.Duration { return s.opts.Config.MaxSpan.Duration + s.opts.Config.Lateness.Duration }
 	options := coverage.Options{
-		Reads: o.reads, Clock: time.Now, Logger: s.logger("coverage"), Registerer: s.opts.Registry,
+		Reads: o.reads, Clock: o.now, Logger: s.logger("coverage"), Registerer: s.opts.Registry,
 	}
 	if s.durable.coverage != nil {
 		options.Store = s.durable.coverage
@@ -92,7 +107,7 @@ func (o *oversight) run(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
-		o.look(time.Now())
+		o.look(o.now())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -110,6 +125,8 @@ func (o *oversight) look(now time.Time) {
 		})
 	}
 	o.drops.look(o.ledger, read, now)
+	o.sheds.look(o.ledger, read, now)
+	o.unsent.look(read, now)
 	o.samples.Store(&read)
 	noteAuditGaps(o.ledger, o.server.canary, now)
 	if o.server.Ready() == nil {
@@ -211,12 +228,48 @@ func fieldsOf(schema *field.Schema) map[int]string {
 
 // forgot notes what the join had no room for, or came too late for it. It is correlator.Options.Dropped.
 func (o *oversight) forgot(owner, rule, cause string, n int) {
-	now := time.Now()
-	source := coverage.FamilyJoin + owner
-	if owner == "" {
-		source = coverage.FamilyRule + rule
+	if cause == causeOld {
+		return
 	}
-	o.ledger.Note(event.Hole{Source: source, Cause: cause, From: now.Add(-o.drops.reach()), To: now, Lost: uint64(max(0, n))})
+	if owner == "" {
+		o.dropped(coverage.FamilyRule+rule, "", cause, n)
+		return
+	}
+	o.dropped(coverage.FamilyJoin+owner, o.nodeOf(owner), cause, n)
+}
+
+// crowdedOut notes what the bus had no room for because its owner had more than a share of it. It is
+// jetstream.BusOptions.Dropped.
+func (o *oversight) crowdedOut(owner string, n int) {
+	if owner == "" {
+		o.dropped("server/bus", "", causeBusShare, n)
+		return
+	}
+	o.dropped(coverage.FamilyJoin+owner, o.nodeOf(owner), causeBusShare, n)
+}
+
+// dropped notes what was dropped just now, of somebody on a node if that is known.
+func (o *oversight) dropped(source, node, cause string, n int) {
+	now := o.now()
+	o.ledger.NoteOn(node, event.Hole{Source: source, Cause: cause, From: now.Add(-o.drops.reach()), To: now, Lost: uint64(max(0, n))})
+}
+
+// nodeOf is the node of an owner that is a pod, if it is known.
+func (o *oversight) nodeOf(owner string) string {
+	uid, ok := strings.CutPrefix(owner, "uid:")
+	if !ok || o.pod == nil {
+		return ""
+	}
+	pod, _ := o.pod(uid)
+	return pod.Node
+}
+
+// incomplete notes telemetry that went on without its pod. It is identity.HoldOptions.Incomplete. Whose it was nobody
+// knows, so it is its node's.
+func (o *oversight) incomplete(e *event.Event, outcome string) {
+	if strings.HasPrefix(e.Source, coverage.FamilyAgent) {
+		o.ledger.Note(event.Hole{Source: e.Source, Cause: causeIncomplete + outcome, From: e.Time, To: e.Time, Lost: 1})
+	}
 }
 
 // rejected notes audit events that could not be read. It is auditsink.RejectsOptions.Told.
@@ -227,31 +280,43 @@ func (o *oversight) rejected(from auditsink.Delivery, n int) {
 	})
 }
 
-// watching looks at events on their way.
-func (o *oversight) watching(next clocks) clocks { return watched{next, o.ledger} }
+// watching looks at events on their way, once it is known whose they are.
+func (o *oversight) watching(next ingester) ingester { return watched{next, o.ledger} }
 
 // watched notes what events say of others that are missing.
 type watched struct {
-	clocks
+	next   ingester
 	ledger *coverage.Ledger
 }
 
-// Take implements clocks.
-func (w watched) Take(events []*event.Event) []*event.Event {
-	events = w.clocks.Take(events)
+// Ingest implements ingester. What is not taken comes again, and is noted then.
+func (w watched) Ingest(ctx context.Context, events []*event.Event) error {
+	if err := w.next.Ingest(ctx, events); err != nil {
+		return err
+	}
 	for _, e := range events {
 		switch {
 		case e.Limit != nil:
-			w.ledger.Note(event.Hole{
-				Source: coverage.FamilyPod + e.Pod.UID, Cause: causeLimited,
-				From: e.Time.Add(-limitedBefore), To: e.Time, Lost: e.Limit.Suppressed,
-			})
+			w.limited(e)
 		case e.Audit != nil && e.Audit.Annotations[truncatedAnnotation] == "true":
 			// Whose request was too large for the API server is the only one to lose by it.
 			w.ledger.Note(event.Hole{Source: coverage.FamilyJoin + e.Audit.User.Username, Cause: causeTruncated, From: e.Time, To: e.Time})
 		}
 	}
-	return events
+	return nil
+}
+
+// limited notes telemetry that an agent suppressed: it is the pod's that did too much, if there is such a pod. Of one that nobody
+// knows an agent may say anything, so that is a hole of the agent's node.
+func (w watched) limited(e *event.Event) {
+	node := strings.TrimPrefix(e.Source, coverage.FamilyAgent)
+	source := e.Source
+	if e.Pod.Name != "" {
+		source = coverage.FamilyPod + e.Pod.UID
+	}
+	w.ledger.NoteOn(node, event.Hole{
+		Source: source, Cause: causeLimited, From: e.Time.Add(-limitedBefore), To: e.Time, Lost: e.Limit.Suppressed,
+	})
 }
 
 // dropCounter is a metric that counts what was dropped.
@@ -271,17 +336,17 @@ func dropCounters() []dropCounter {
 		{"portcullis_bus_lost_total", "", nil, "server/bus", "bus-message-damaged"},
 		{"portcullis_bus_unreadable_total", "", nil, "server/bus", "bus-message-undecodable"},
 		{"portcullis_bus_unstorable_total", "", nil, "server/bus", "bus-candidate-unstorable"},
+		{"portcullis_store_undecodable_total", "", nil, "server/held", "waiting-telemetry-undecodable"},
 		{"portcullis_pipeline_delayed_total", "", nil, "server/pipeline", "pipeline-full"},
 		{"portcullis_correlator_dropped_total", "cause", []string{"too-many-keys", "object-too-large"}, "server/match", "event-too-large"},
-		{"portcullis_auditsink_refused_requests_total", "reason", []string{"too_large"}, "server/sink", "audit-delivery-refused"},
 	}
 }
 
 // watchedMetrics are those that are read here and in status.go.
 func watchedMetrics() []string {
 	counters := dropCounters()
-	names := append(make([]string, 0, 7+len(counters)),
-		metricSuspended, metricReload, metricWatermark, metricStoreMessages, metricStoreBytes, metricPartial, metricOffset)
+	names := append(make([]string, 0, 9+len(counters)),
+		metricRefused, metricNotified, metricSuspended, metricReload, metricWatermark, metricStoreMessages, metricStoreBytes, metricPartial, metricOffset)
 	for _, c := range counters {
 		names = append(names, c.metric)
 	}

@@ -1,9 +1,10 @@
 package app
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -78,68 +79,172 @@ func TestAuditGapsBecomeHoles(t *testing.T) {
 	}
 }
 
-// pass is a clocks that changes nothing.
-type pass struct{}
+// takes is an ingester that takes what it is given, unless it is busy.
+type takes struct{ busy error }
 
-func (pass) Take(events []*event.Event) []*event.Event { return events }
+func (i takes) Ingest(context.Context, []*event.Event) error { return i.busy }
+
+// expectHoles compares the ended holes of sources, by their causes and what they lost.
+func expectHoles(t *testing.T, l *coverage.Ledger, want map[string]event.Hole) {
+	t.Helper()
+	got := map[string]event.Hole{}
+	for _, family := range []string{coverage.FamilyAgent, coverage.FamilyAudit, coverage.FamilyPod, coverage.FamilyServer, coverage.FamilyJoin, coverage.FamilyRule} {
+		for _, s := range l.Summaries(family, time.Time{}) {
+			for _, h := range s.Ended {
+				got[s.Source] = event.Hole{Cause: h.Cause, Lost: h.Lost}
+			}
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
 
 func TestEventsThatTellOfOthers(t *testing.T) {
 	o := &oversight{ledger: newLedger(t)}
-	o.drops.reach = func() time.Duration { return time.Minute }
-	o.watching(pass{}).Take([]*event.Event{
-		{Time: noonUTC, Pod: event.Pod{UID: "p"}, Limit: &event.Limit{Budget: "execs", Suppressed: 7}},
+	limit := &event.Limit{Budget: "execs", Suppressed: 7}
+	events := []*event.Event{
+		{Source: "agent/n1", Time: noonUTC, Pod: event.Pod{UID: "p", Name: "web", Node: "n1"}, Limit: limit},
+		{Source: "agent/n2", Time: noonUTC, Pod: event.Pod{UID: "invented", Node: "n2"}, Limit: limit},
 		{Time: noonUTC, Audit: &event.Audit{User: event.AuditUser{Username: "eve"}, Annotations: map[string]string{truncatedAnnotation: "true"}}},
 		{Time: noonUTC, Audit: &event.Audit{User: event.AuditUser{Username: "bob"}}},
+	}
+	busy := errors.New("busy")
+	if err := o.watching(takes{busy}).Ingest(t.Context(), events); !errors.Is(err, busy) {
+		t.Error(err)
+	}
+	if err := o.watching(takes{}).Ingest(t.Context(), events); err != nil {
+		t.Error(err)
+	}
+	expectHoles(t, o.ledger, map[string]event.Hole{
+		"pod/p": {Cause: causeLimited, Lost: 7}, "agent/n2": {Cause: causeLimited, Lost: 7}, "join/eve": {Cause: causeTruncated},
 	})
+}
+
+func TestDropsThatAreTold(t *testing.T) {
+	o := &oversight{ledger: newLedger(t), now: func() time.Time { return noonUTC }}
+	o.drops.reach = func() time.Duration { return time.Minute }
+	o.pod = func(uid string) (event.Pod, bool) { return event.Pod{UID: uid, Node: "n1"}, uid == "p" }
 	o.rejected(auditsink.Delivery{APIServer: "a", Received: noonUTC}, 3)
 	o.forgot("uid:p", "r", "over-total-limit", 2)
+	o.forgot("uid:q", "r", causeOld, 2)
 	o.forgot("", "r", "changed-rule", 1)
-	for source, want := range map[string]event.Hole{
-		"pod/p": {Cause: causeLimited, Lost: 7}, "join/eve": {Cause: causeTruncated}, "audit/a": {Cause: causeUnreadable, Lost: 3},
-		"join/uid:p": {Cause: "over-total-limit", Lost: 2}, "rule/r": {Cause: "changed-rule", Lost: 1},
-	} {
-		holes := o.ledger.Summaries(source[:strings.Index(source, "/")+1], time.Time{})
-		found := false
-		for _, s := range holes {
-			for _, h := range s.Ended {
-				found = found || s.Source == source && h.Cause == want.Cause && h.Lost == want.Lost
-			}
-		}
-		if !found {
-			t.Errorf("%s: %+v, want %+v", source, holes, want)
-		}
-	}
-	if holes := o.ledger.Summaries("join/", time.Time{}); len(holes) != 2 {
-		t.Errorf("bob has lost something: %+v", holes)
-	}
+	o.crowdedOut("eve", 4)
+	o.crowdedOut("", 5)
+	o.incomplete(&event.Event{Source: "agent/n1", Time: noonUTC}, "no-room")
+	o.incomplete(&event.Event{Source: "audit/a", Time: noonUTC}, "no-room")
+	expectHoles(t, o.ledger, map[string]event.Hole{
+		"audit/a": {Cause: causeUnreadable, Lost: 3}, "join/uid:p": {Cause: "over-total-limit", Lost: 2}, "rule/r": {Cause: "changed-rule", Lost: 1},
+		"join/eve": {Cause: causeBusShare, Lost: 4}, "server/bus": {Cause: causeBusShare, Lost: 5}, "agent/n1": {Cause: "identity-no-room", Lost: 1},
+	})
 }
 
 func TestDropsThatOnlyCountersTell(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	refused := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "portcullis_auditsink_refused_requests_total"}, []string{"reason"})
 	lost := prometheus.NewCounter(prometheus.CounterOpts{Name: "portcullis_bus_lost_total"})
-	reg.MustRegister(refused, lost)
+	reg.MustRegister(lost)
 	l := newLedger(t)
 	w := dropWatch{reach: func() time.Duration { return time.Minute }}
-	look := func(now time.Time) {
-		t.Helper()
-		read, err := gather(reg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.look(l, read, now)
-	}
 	lost.Add(2) // found when the store was opened
-	look(noonUTC)
-	refused.WithLabelValues("busy").Inc() // comes again
-	refused.WithLabelValues("too_large").Add(3)
-	look(noonUTC.Add(10 * time.Second))
-	look(noonUTC.Add(20 * time.Second))
-	want := []event.Hole{
-		{Source: "server/bus", Cause: "bus-message-damaged", From: noonUTC.Add(-time.Minute), To: noonUTC, Lost: 2},
-		{Source: "server/sink", Cause: "audit-delivery-refused", From: noonUTC.Add(-time.Minute), To: noonUTC.Add(10 * time.Second), Lost: 3},
+	for i := range 3 {
+		w.look(l, gathered(t, reg), noonUTC.Add(time.Duration(i)*lookEvery))
 	}
+	want := []event.Hole{{Source: "server/bus", Cause: "bus-message-damaged", From: noonUTC.Add(-time.Minute), To: noonUTC, Lost: 2}}
 	if diff := cmp.Diff(want, holesOf(l, "server/")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func gathered(t *testing.T, reg *prometheus.Registry) samples {
+	t.Helper()
+	read, err := gather(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read
+}
+
+// TestRefusedDeliveries: what is too large never gets in, and what is refused for longer than an API server tries is lost.
+func TestRefusedDeliveries(t *testing.T) {
+	for name, tc := range map[string]struct {
+		// at are the seconds at which a delivery is refused, by reason.
+		reason string
+		at     []int
+		want   string
+		from   int
+		to     int
+	}{
+		"too large":              {"too_large", []int{0}, causeRefused, -65, 0},
+		"once":                   {"busy", []int{0}, "", 0, 0},
+		"tried four times":       {"pipeline_busy", []int{0, 10, 25, 50}, "", 0, 0},
+		"tried five times":       {"timeout", []int{0, 10, 25, 50, 85}, causeShed, -65, 85},
+		"all the time":           {"pipeline_error", []int{0, 20, 40, 60, 80, 100, 120}, causeShed, -65, 120},
+		"now and then":           {"busy", []int{0, 60, 120, 180}, "", 0, 0},
+		"not for that it is old": {"method", []int{0, 10, 25, 50, 85}, "", 0, 0},
+	} {
+		reg := prometheus.NewRegistry()
+		refused := prometheus.NewCounterVec(prometheus.CounterOpts{Name: metricRefused}, []string{"reason", "apiserver"})
+		reg.MustRegister(refused)
+		l := newLedger(t)
+		l.Known("audit/a", noonUTC.Add(-48*time.Hour))
+		var w shedWatch
+		for second := 0; second <= 200; second += 5 {
+			if slices.Contains(tc.at, second) {
+				refused.WithLabelValues(tc.reason, "a").Inc()
+			}
+			w.look(l, gathered(t, reg), noonUTC.Add(time.Duration(second)*time.Second))
+		}
+		var want []event.Hole
+		if tc.want != "" {
+			want = []event.Hole{{
+				Source: "audit/a", Cause: tc.want, From: noonUTC.Add(time.Duration(tc.from) * time.Second), To: noonUTC.Add(time.Duration(tc.to) * time.Second),
+			}}
+		}
+		if diff := cmp.Diff(want, holesOf(l, "audit/a")); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// TestUnsentNotifications: those that never got there are told of for a while.
+func TestUnsentNotifications(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	documents := prometheus.NewCounterVec(prometheus.CounterOpts{Name: metricNotified}, []string{"sink", "result"})
+	reg.MustRegister(documents)
+	var w unsentWatch
+	documents.WithLabelValues("siem", "sent").Inc()
+	w.look(gathered(t, reg), noonUTC)
+	if got := w.since(noonUTC.Add(-time.Hour)); len(got) > 0 {
+		t.Errorf("nothing is missing, and it tells of %+v", got)
+	}
+	documents.WithLabelValues("siem", "dropped").Add(3)
+	w.look(gathered(t, reg), noonUTC.Add(time.Minute))
+	documents.WithLabelValues("siem", "failed").Inc() // sent again
+	w.look(gathered(t, reg), noonUTC.Add(2*time.Minute))
+	want := []status.Unsent{{Sink: "siem", Dropped: 3, Newest: noonUTC.Add(time.Minute)}}
+	if diff := cmp.Diff(want, w.since(noonUTC)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := w.since(noonUTC.Add(time.Minute)); len(got) > 0 {
+		t.Errorf("it tells of them for ever: %+v", got)
+	}
+}
+
+// TestTimeAwayHasWhatTheSpoolLost: the server is away for ten minutes, and the agent's spool overflows meanwhile.
+func TestTimeAwayHasWhatTheSpoolLost(t *testing.T) {
+	l := newLedger(t)
+	a := l.Agents()
+	ago := func(d time.Duration) time.Time { return noonUTC.Add(-d) }
+	a.Connected("n1", "s1", ago(time.Hour))
+	a.Reached("n1", "s1", ago(10*time.Minute), 49)
+	a.Disconnected("n1", ago(10*time.Minute))
+	reached, _, _ := a.Connected("n1", "s1", ago(time.Second))
+	a.Lost("n1", "agent-spool-full", reached, noonUTC, 7)
+	a.Reached("n1", "s1", noonUTC, 50)
+	e := &event.Event{Source: "agent/n1", Time: ago(5 * time.Minute), Pod: event.Pod{UID: "p", Name: "web", Node: "n1"}}
+	got := l.Of(&event.Detection{Events: []*event.Event{e}}, e.Time, e.Time)
+	want := []event.Hole{{Source: "agent/n1", Cause: "agent-spool-full", From: ago(10 * time.Minute), To: noonUTC, Lost: 7}}
+	if diff := cmp.Diff(want, got.Holes); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

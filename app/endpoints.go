@@ -109,7 +109,7 @@ func (s *Server) sinkHandler() (http.Handler, error) {
 		Tokens:       s.certificates,
 		Logger:       s.logger("auditsink"),
 		Registerer:   s.opts.Registry,
-		Clock:        time.Now,
+		Clock:        s.clock.Now,
 		MaxBodyBytes: int64(s.opts.Config.Audit.MaxBodyMegabytes) << 20,
 	})
 	if err != nil {

@@ -27,6 +27,9 @@ import (
 	"github.com/portcullis-dev/portcullis/rule"
 )
 
+// fullUsers are so many that none of them has more than a share of the store.
+const fullUsers = 400
+
 // wantsAll is a rule of which every audit event of a user is a part, and which never fires.
 const wantsAll = `apiVersion: portcullis.dev/v1alpha1
 kind: DetectionRule
@@ -38,7 +41,7 @@ spec:
   riskScore: 1
   query: |
     sequence by user.name with maxspan=1m
-      [any where user.name == "alice"]
+      [any where user.name like "user-*"]
       [any where user.name == "nobody"]
 `
 
@@ -162,8 +165,8 @@ func deliver(sink http.Handler, round, events int) *httptest.ResponseRecorder {
 			noise[i] = byte(rand.Uint32())
 		}
 		fmt.Fprintf(&body, `{"level":"Metadata","auditID":"%06d/%d","stage":"ResponseComplete","requestURI":"/api?x=%s","verb":"get",`+
-			`"user":{"username":"alice"},"requestReceivedTimestamp":%[4]q,"stageTimestamp":%[4]q}`,
-			round, i, hex.EncodeToString(noise), time.Now().UTC().Format(time.RFC3339Nano))
+			`"user":{"username":"user-%[5]d"},"requestReceivedTimestamp":%[4]q,"stageTimestamp":%[4]q}`,
+			round, i, hex.EncodeToString(noise), time.Now().UTC().Format(time.RFC3339Nano), (round*events+i)%fullUsers)
 	}
 	body.WriteString(`]}`)
 	r := httptest.NewRequest(http.MethodPost, "/audit/cp-1", &body)

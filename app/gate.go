@@ -29,6 +29,7 @@ func (s *Server) gateHandler() (http.Handler, error) {
 		Index:      s.index,
 		Pods:       s.resolver,
 		Refusals:   s.events,
+		Now:        s.clock.Now,
 		Registerer: s.opts.Registry,
 	})
 	if err != nil {

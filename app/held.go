@@ -53,10 +53,14 @@ func (d *delivery) wentOn() bool { return d.left.Add(-1) == 0 }
 // copied is an event that can be completed without changing what its source has: that may have to
 // offer it again, and it is what is stored meanwhile.
 func copied(e *event.Event) *event.Event {
-	if e.Audit != nil || e.Pod.UID == "" {
+	if e.Audit == nil && e.Pod.UID == "" {
 		return e // It never waits.
 	}
 	own := *e
+	if e.Audit != nil {
+		audit := *e.Audit
+		own.Audit = &audit
+	}
 	if e.Container != nil {
 		container := *e.Container
 		own.Container = &container

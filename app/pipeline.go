@@ -134,14 +134,17 @@ func (p *pipeline) Ingest(ctx context.Context, events []*event.Event) error {
 	return nil
 }
 
-// complete returns the events that can go on, and those that have to wait as their source has them.
+// complete returns the events that can go on, and those that have to wait as their source has them, which may be kept.
 func (p *pipeline) complete(events []*event.Event) (ready, waiting []*event.Event) {
 	ready = make([]*event.Event, 0, len(events))
 	for _, e := range events {
-		c := copied(e)
+		c := e
+		if e.Audit == nil { // A request that waits stays as it was.
+			c = copied(e)
+		}
 		switch waits, foreign := p.Hold.Complete(c); {
 		case waits:
-			waiting = append(waiting, e)
+			waiting = append(waiting, e.Own())
 		case !foreign:
 			ready = append(ready, c)
 		}

@@ -20,8 +20,9 @@ import (
 
 // taken is an ingester that keeps what it gets. The first of its answers are errs.
 type taken struct {
-	ids  []string
-	errs []error
+	ids    []string
+	events []*event.Event
+	errs   []error
 }
 
 func (i *taken) Ingest(_ context.Context, events []*event.Event) error {
@@ -32,6 +33,7 @@ func (i *taken) Ingest(_ context.Context, events []*event.Event) error {
 	}
 	for _, e := range events {
 		i.ids = append(i.ids, e.ID)
+		i.events = append(i.events, e)
 	}
 	return nil
 }
@@ -43,16 +45,23 @@ func (canaries) Take(events []*event.Event) []*event.Event {
 	return slices.DeleteFunc(slices.Clone(events), func(e *event.Event) bool { return e.ID == "canary" })
 }
 
-// keeper holds events whose pod has no name until let go.
+// keeper holds events whose pod, or caller, has no name until let go.
 type keeper struct{ held []func(foreign bool) }
 
 func (*keeper) Complete(e *event.Event) (waits, foreign bool) {
+	if e.Audit != nil {
+		return e.Audit.Caller.UID != "" && e.Audit.Caller.Name == "", false
+	}
 	return e.Pod.UID != "" && e.Pod.Name == "", false
 }
 
 func (k *keeper) Submit(e *event.Event, deliver identity.Deliver) {
 	k.held = append(k.held, func(foreign bool) {
-		e.Pod.Name = "found"
+		if e.Audit != nil {
+			e.Audit.Caller.Name = "found"
+		} else {
+			e.Pod.Name = "found"
+		}
 		deliver(e, foreign)
 	})
 }
@@ -306,6 +315,36 @@ func TestRefusedBatchesLeaveNothingBehind(t *testing.T) {
 	with.hold.held[0](false)
 	if batch[0].Pod.Name != "" {
 		t.Error("the hold has changed what is its source's")
+	}
+}
+
+// A request is lent until Ingest returns: what waits is neither its source's, nor is what is stored changed.
+func TestRequestsThatWaitAreTheirOwn(t *testing.T) {
+	with := newParts()
+	p := with.pipeline()
+	lent := &event.Event{Kind: event.KindAudit, Source: "audit/cp-1", Delivered: "{}", Audit: &event.Audit{
+		Verb: "get", Caller: event.Pod{UID: "u2"},
+	}}
+	id := func() string { own := *lent; own.Identify(); return own.ID }()
+	if err := p.Ingest(t.Context(), []*event.Event{lent, {ID: "a"}}); err != nil {
+		t.Fatal(err)
+	}
+	with.got(t, "a")
+	*lent.Audit = event.Audit{Verb: "of another request"}
+	lent.Delivered = "of another request"
+	with.hold.held[0](false)
+	for _, events := range with.spool.(*shelf).events { // newParts gives one
+		if e := events[0]; e.Delivered != "" || e.ID != id || e.Audit.Verb != "get" || e.Audit.Caller.Name != "" {
+			t.Errorf("stored is %+v, %+v", e, e.Audit)
+		}
+	}
+	finish(t, p)
+	with.got(t, "a", id)
+	if e := with.correlator.events[1]; e.Delivered != "" || e.Audit.Verb != "get" || e.Audit.Caller.Name != "found" {
+		t.Errorf("the correlator got %+v, %+v", e, e.Audit)
+	}
+	if n := with.spooled(t); n != 0 {
+		t.Errorf("%d events are still in the spool", n)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"github.com/portcullis-dev/portcullis/app/rulebook"
@@ -13,12 +14,17 @@ import (
 	"github.com/portcullis-dev/portcullis/rule"
 )
 
+// keptRules is the file in the data directory that the rules in force are kept in.
+const keptRules = "rules-in-force.tar.gz"
+
 // buildRules reads the rules.
 func (s *Server) buildRules(context.Context) (err error) {
 	s.schema = field.New()
 	s.rules, err = rulebook.New(rulebook.Options{
 		Sources:    rulebook.SourcesOf(s.opts.Config),
 		Schema:     s.schema,
+		Accept:     runnable(s.opts.Config, s.schema),
+		Keep:       filepath.Join(s.opts.Config.DataDirectory, keptRules),
 		Logger:     s.logger("rules"),
 		Registerer: s.opts.Registry,
 		Clock:      time.Now,
@@ -55,7 +61,7 @@ type ruleUser struct {
 // UseRules implements rulebook.User.
 func (u ruleUser) UseRules(rules *rule.Set) error {
 	err := u.correlator.SetRules(correlator.RuleOptions{
-		Rules: rules, Mode: rule.Mode(u.config.Mode), Overrides: overrides(u.config),
+		Rules: rules, Mode: rule.Mode(u.config.Mode), Overrides: overrides(u.config, rules),
 	})
 	if err == nil {
 		u.retain(rules)
@@ -69,24 +75,41 @@ func (u ruleUser) RulesChanged(failure error) {
 		u.self.tell("RulesChanged", "Changed rule files are in force.")
 		return
 	}
-	u.self.warn("RulesRefused", "Rule files have changed and are not right; the rules before stay in force. "+failure.Error())
+	u.self.warn("RulesRefused", "Rule files are not right; the rules that were in force before stay so. "+failure.Error())
 }
 
-// overrides are the configured modes of single rules.
-func overrides(cfg config.Config) map[string]rule.Mode {
+// overrides are the configured modes of single rules. What is configured for a rule
+// that is not there has no effect: the rulebook refuses such rules, unless they are
+// those of before, which a start with wrong files goes on with.
+func overrides(cfg config.Config, rules *rule.Set) map[string]rule.Mode {
 	modes := make(map[string]rule.Mode, len(cfg.Rules))
 	for name, r := range cfg.Rules {
-		if r.Mode != "" {
+		if r.Mode != "" && rules.Get(name) != nil {
 			modes[name] = rule.Mode(r.Mode)
 		}
 	}
 	return modes
 }
 
+// runnable says of rules why the correlator would refuse them: when the server
+// starts it is too late to take others.
+func runnable(cfg config.Config, schema *field.Schema) func(*rule.Set) error {
+	return func(rules *rule.Set) error {
+		_, err := correlator.NewReplay(correlator.ReplayOptions{
+			Rules: rules, Schema: schema, Mode: rule.Mode(cfg.Mode), Overrides: overrides(cfg, rules), MaxSpan: cfg.MaxSpan.Duration,
+		})
+		return err
+	}
+}
+
 // Check reads every rule that the configuration names and reports what is
 // wrong, without starting anything.
 func Check(cfg config.Config, out io.Writer) error {
-	loaded, err := rulebook.SourcesOf(cfg).Load(field.New())
+	schema := field.New()
+	loaded, err := rulebook.SourcesOf(cfg).Load(schema)
+	if err == nil {
+		err = runnable(cfg, schema)(loaded.Set)
+	}
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 	eventsv1 "k8s.io/api/events/v1"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/portcullis-dev/portcullis/config"
 	"github.com/portcullis-dev/portcullis/correlator"
+	"github.com/portcullis-dev/portcullis/correlator/field"
 	"github.com/portcullis-dev/portcullis/event"
 	"github.com/portcullis-dev/portcullis/rule"
 )
@@ -94,6 +96,42 @@ func TestMissingRuleDirectoryIsAnError(t *testing.T) {
 	}
 }
 
+// A rule that is right by itself, and that the join cannot run.
+func TestCheckRunsTheRules(t *testing.T) {
+	cfg := config.Default()
+	cfg.RuleDirectories = []string{t.TempDir()}
+	text := strings.Replace(ruleText("long"), `any where event.action == "exec"`, "sequence with maxspan=400d [any where true] [any where true]", 1)
+	if err := os.WriteFile(filepath.Join(cfg.RuleDirectories[0], "long.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Check(cfg, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), "long") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// ruleText is a rule of that name.
+func ruleText(name string) string {
+	return `apiVersion: portcullis.dev/v1alpha1
+kind: DetectionRule
+metadata: {name: ` + name + `}
+spec: {title: A rule, description: A rule., severity: low, riskScore: 1, query: 'any where event.action == "exec"'}
+`
+}
+
+// ruleSet has rules of these names.
+func ruleSet(t *testing.T, names ...string) *rule.Set {
+	t.Helper()
+	files := fstest.MapFS{}
+	for _, name := range names {
+		files[name+".yaml"] = &fstest.MapFile{Data: []byte(ruleText(name))}
+	}
+	set, err := rule.Load(files, rule.Options{Schema: field.New()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
 // setter records the rules that it is to run.
 type setter struct {
 	got correlator.RuleOptions
@@ -110,8 +148,8 @@ func TestChangedRulesKeepTheirSettings(t *testing.T) {
 	s := &setter{err: errors.New("no room")}
 	cfg := config.Default()
 	cfg.Mode = config.Enforce
-	cfg.Rules = map[string]config.RuleConfig{"a": {Mode: config.Observe}, "b": {}}
-	rules := &rule.Set{}
+	cfg.Rules = map[string]config.RuleConfig{"a": {Mode: config.Observe}, "b": {}, "gone": {Mode: config.Enforce}}
+	rules := ruleSet(t, "a", "b")
 	if err := (ruleUser{config: cfg, correlator: s, retain: func(*rule.Set) { t.Error("the retention is that of rules that were refused") }}).UseRules(rules); !errors.Is(err, s.err) {
 		t.Errorf("error is %v", err)
 	}

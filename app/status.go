@@ -22,6 +22,8 @@ const (
 
 // The metrics that are read here.
 const (
+	metricRefused       = "portcullis_auditsink_refused_requests_total"
+	metricNotified      = "portcullis_notify_detections_total"
 	metricSuspended     = "portcullis_correlator_suspended_rules"
 	metricReload        = "portcullis_rules_last_reload_successful"
 	metricWatermark     = "portcullis_correlator_watermark_timestamp_seconds"
@@ -33,16 +35,17 @@ const (
 
 // status is how the server is now. Everything that it asks is in memory.
 func (o *oversight) status() status.Document {
-	now := time.Now()
+	now := o.now()
 	read := *o.samples.Load()
 	return status.Document{
-		Version: status.Version, At: now,
+		Version: status.Version, At: time.Now(), // readers compare it with their own
 		Server:      o.serverStatus(read, now),
 		Store:       o.storeStatus(read),
 		APIServers:  apiServerStatus(o.server.canary.Status()),
 		Nodes:       nodeStatus(o.ledger, read, now),
 		Losses:      lossStatus(o.ledger, now),
 		Rejects:     o.rejectStatus(),
+		Unsent:      o.unsent.since(now.Add(-lossesFor)),
 		Quarantines: status.Quarantines{InForce: o.server.index.Len()},
 		Rules: status.Rules{
 			Loaded:    o.server.rules.Rules().Len(),

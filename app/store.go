@@ -83,6 +83,7 @@ func (s *Server) buildStore(ctx context.Context) (err error) {
 	}
 	s.durable.bus, err = s.durable.store.Bus(ctx, jetstream.BusOptions{
 		Retention: s.retention(s.rules.Rules()), MaxBytes: int64(cfg.BusMaxMegabytes) << 20,
+		Dropped: func(owner string, n int) { s.oversight.crowdedOut(owner, n) }, // It is built before anything is published.
 	})
 	s.resumption = newResumption(s.durable.bus)
 	return err

@@ -50,7 +50,7 @@ func (h *Handler) checkCertificate(r *http.Request, name string) *refusal {
 			quote(r.URL.Path), want, quote(cert.Subject.CommonName)))
 	}
 	// Connections live long: the certificate may have ended since the handshake.
-	if now := h.opts.Clock(); now.After(cert.NotAfter) {
+	if now := h.opts.Wall(); now.After(cert.NotAfter) {
 		return forbidden(fmt.Errorf("the certificate of %q expired at %s", cert.Subject.CommonName, cert.NotAfter.Format(time.RFC3339)))
 	}
 	h.metrics.clientCert.WithLabelValues(name).Set(float64(cert.NotAfter.Unix()))

@@ -55,7 +55,7 @@ func TestCertificateThatEndsWhileConnected(t *testing.T) {
 	var mu sync.Mutex
 	now := time.Now()
 	s := newSink(t, func(o *Options) {
-		o.Clock = func() time.Time {
+		o.Wall = func() time.Time {
 			mu.Lock()
 			defer mu.Unlock()
 			return now

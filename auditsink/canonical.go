@@ -122,7 +122,7 @@ func (r *reader) fill(d *delivered) bool {
 		}
 	}
 	e, a := &d.event, &d.audit
-	if e.Time.IsZero() || e.StageTime.IsZero() || r.ahead(e.Time) || r.ahead(e.StageTime) {
+	if e.Time.IsZero() || e.StageTime.IsZero() || r.from.before(e.Time) || r.from.before(e.StageTime) {
 		return false
 	}
 	e.Kind, e.Source, e.Received, e.Dataset, e.Audit = event.KindAudit, r.source, r.from.Received, event.DatasetAudit, a
@@ -133,10 +133,6 @@ func (r *reader) fill(d *delivered) bool {
 	a.Target = event.TargetOf(a)
 	e.Delivered = r.text[begin:r.at]
 	return true
-}
-
-func (r *reader) ahead(t time.Time) bool {
-	return !r.from.Received.IsZero() && t.Sub(r.from.Received) > MaxAhead
 }
 
 // member reads the value of a member of an event.

@@ -42,6 +42,14 @@ type Delivery struct {
 	// Received is when the sink had it. Zero, for files read later, switches the
 	// check against the future off.
 	Received time.Time
+	// Wall is what the wall clock showed then, if that is another: an event may be from
+	// the future of one of them.
+	Wall time.Time
+}
+
+// before reports whether a time is too far in the future of the delivery.
+func (d Delivery) before(t time.Time) bool {
+	return !d.Received.IsZero() && t.Sub(d.Received) > MaxAhead && t.Sub(d.Wall) > MaxAhead
 }
 
 // Batch is a decoded list.
@@ -211,7 +219,7 @@ func (r *reader) otherEvent(raw []byte) (*event.Event, []Cut, error) {
 	if err := unmarshal(raw, &w); err != nil {
 		return nil, nil, errors.New(shorten(err.Error()))
 	}
-	if err := w.checkTimes(r.from.Received); err != nil {
+	if err := w.checkTimes(r.from); err != nil {
 		return nil, nil, err
 	}
 	cut := w.cut()
@@ -220,7 +228,7 @@ func (r *reader) otherEvent(raw []byte) (*event.Event, []Cut, error) {
 
 // checkTimes makes sure that both times are there. The API server sets both: an
 // event without any did not come from one, and could not be put in order.
-func (w *wireEvent) checkTimes(received time.Time) error {
+func (w *wireEvent) checkTimes(from Delivery) error {
 	if w.RequestReceivedTimestamp.IsZero() {
 		w.RequestReceivedTimestamp = w.StageTimestamp
 	}
@@ -231,7 +239,7 @@ func (w *wireEvent) checkTimes(received time.Time) error {
 		return errors.New("neither requestReceivedTimestamp nor stageTimestamp is set")
 	}
 	for _, t := range []wireTime{w.RequestReceivedTimestamp, w.StageTimestamp} {
-		if !received.IsZero() && t.Sub(received) > MaxAhead {
+		if from.before(t.Time) {
 			return fmt.Errorf("timestamp %s is more than %s in the future", t.Format(time.RFC3339), MaxAhead)
 		}
 	}

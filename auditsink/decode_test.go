@@ -272,6 +272,31 @@ func TestKubeletTarget(t *testing.T) {
 	}
 }
 
+// TestTheFutureIsThatOfBothClocks: the server's own clock stays behind when the wall clock is set, and what
+// API servers write goes by theirs.
+func TestTheFutureIsThatOfBothClocks(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		from Delivery
+		bad  int
+	}{
+		{"both agree", Delivery{Received: received, Wall: received}, 1},
+		{"the wall clock is days ahead", Delivery{Received: received, Wall: received.Add(72 * time.Hour)}, 0},
+		{"the wall clock is days behind", Delivery{Received: received, Wall: received.Add(-72 * time.Hour)}, 1},
+		{"the server's own clock is ahead", Delivery{Received: received.Add(72 * time.Hour), Wall: received}, 0},
+		{"a file that is read later", Delivery{}, 0},
+	} {
+		stamp := received.Add(48 * time.Hour).Format(time.RFC3339)
+		batch, err := NewDecoder().Decode(list(`{"stageTimestamp":"`+stamp+`"}`), tt.from)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		if got := len(batch.Rejected); got != tt.bad {
+			t.Errorf("%s: %d events from the day after tomorrow are refused, want %d", tt.name, got, tt.bad)
+		}
+	}
+}
+
 func TestOneBadItemCostsOnlyItself(t *testing.T) {
 	good := item("")
 	for name, tc := range map[string]struct{ bad, want string }{

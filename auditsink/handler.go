@@ -62,7 +62,10 @@ type Options struct {
 	Tokens     Tokens
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
-	Clock      func() time.Time
+	// Clock says when events arrive.
+	Clock func() time.Time
+	// Wall is the wall clock, which certificates go by; time.Now if nil.
+	Wall func() time.Time
 
 	// MaxBodyBytes is the largest request body that is read.
 	MaxBodyBytes int64
@@ -107,6 +110,9 @@ func New(opts Options) (*Handler, error) {
 		return nil, errors.New("auditsink: Options.MaxBodyBytes, MaxPendingBytes and MaxRequests must not be negative")
 	case opts.ReadTimeout < 0 || opts.IngestTimeout < 0:
 		return nil, errors.New("auditsink: Options.ReadTimeout and IngestTimeout must not be negative")
+	}
+	if opts.Wall == nil {
+		opts.Wall = time.Now
 	}
 	setDefault(&opts.MaxBodyBytes, DefaultMaxBodyBytes)
 	setDefault(&opts.MaxPendingBytes, max(DefaultMaxPendingBytes, 2*opts.MaxBodyBytes))

@@ -18,7 +18,7 @@ func (h *Handler) take(ctx context.Context, name string, body []byte) *refusal {
 	if h.seen.before(name, body) {
 		h.metrics.redelivered.WithLabelValues(name).Inc()
 	}
-	from := Delivery{APIServer: name, Received: begin}
+	from := Delivery{APIServer: name, Received: begin, Wall: h.opts.Wall()}
 	batch, err := h.decoder.Decode(body, from)
 	if err != nil {
 		h.setAside(from, body, err)

@@ -33,6 +33,9 @@ const (
 	keepFormer = time.Hour
 	// maxFormer bounds how many are.
 	maxFormer = 16
+	// worthTelling is by how much an offset must have changed since people were last told: our clock may be
+	// following the wall clock, and then all others seem to move a little all the time.
+	worthTelling = 100 * time.Millisecond
 )
 
 // clock is what is known of the clock of one source.
@@ -45,7 +48,9 @@ type clock struct {
 	former   []former
 	// saved is when it was stored, zero if it has changed since.
 	saved time.Time
-	// warned is when it was last told that API servers share the name.
+	// told is the offset that people were last told of; warned is when they were told that API servers
+	// share the name.
+	told   time.Duration
 	warned time.Time
 }
 
@@ -147,7 +152,8 @@ func (c *Canary) tell(f *flight, k *clock, before time.Duration, now time.Time) 
 	known := k.at(now)
 	c.metrics.offset.WithLabelValues(f.source).Set(known.Offset.Seconds())
 	c.metrics.tolerance.WithLabelValues(f.source).Set(known.Tolerance.Seconds())
-	if known.Offset != before {
+	if known.Offset != before && (k.told == 0 || (known.Offset-k.told).Abs() >= worthTelling) {
+		k.told = known.Offset
 		c.opts.Logger.Warn("the clock of an API server differs from ours; its events' times are corrected",
 			"source", f.source, "apiserver", f.server.address, "ahead", known.Offset, "tolerance", known.Tolerance, "before", before)
 	}

@@ -42,6 +42,8 @@ type ServiceOptions struct {
 	Client kubernetes.Interface
 	// Path is what is got, such as /api/v1/namespaces/portcullis/configmaps/canary. Required.
 	Path string
+	// Clock is the one that the API servers' are measured against, the Canary's; time.Now if nil.
+	Clock func() time.Time
 	// Dial connects to an address; a plain net.Dialer if nil.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -68,6 +70,9 @@ func NewService(opts ServiceOptions) (*Service, error) {
 		return nil, errors.New("canary: ServiceOptions.Client is nil")
 	case opts.Path == "":
 		return nil, errors.New("canary: ServiceOptions.Path is empty")
+	}
+	if opts.Clock == nil {
+		opts.Clock = time.Now
 	}
 	if opts.Dial == nil {
 		opts.Dial = (&net.Dialer{}).DialContext
@@ -150,8 +155,8 @@ func (s *Service) Get(ctx context.Context, address, userAgent string) (Trip, err
 	defer cancel()
 	var trip Trip
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn:              func(httptrace.GotConnInfo) { trip.Sent = time.Now() },
-		GotFirstResponseByte: func() { trip.Answered = time.Now() },
+		GotConn:              func(httptrace.GotConnInfo) { trip.Sent = s.opts.Clock() },
+		GotFirstResponseByte: func() { trip.Answered = s.opts.Clock() },
 	})
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+s.opts.Path, nil)
 	if err != nil {

@@ -114,6 +114,8 @@ func TestGet(t *testing.T) {
 	}
 	var heard *http.Request
 	status := http.StatusOK
+	at := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC) // a clock that goes on when it is read
+	clock := func() time.Time { at = at.Add(time.Second); return at }
 	address, ca := apiServer(t, func(w http.ResponseWriter, r *http.Request) { heard = r; w.WriteHeader(status) }, serviceDNSName)
 	s := newService(t, fake.NewClientset(), func(o *ServiceOptions) {
 		o.REST = &rest.Config{
@@ -125,13 +127,14 @@ func TestGet(t *testing.T) {
 			}
 			return (&net.Dialer{}).DialContext(ctx, network, address)
 		}
+		o.Clock = clock
 	})
-	before := time.Now()
+	before := at
 	trip, err := s.Get(t.Context(), "10.0.0.1:6443", UserAgentPrefix+"x")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if trip.Sent.Before(before) || trip.Answered.Before(trip.Sent) || time.Now().Before(trip.Answered) {
+	if !trip.Sent.After(before) || !trip.Answered.After(trip.Sent) || at.Before(trip.Answered) {
 		t.Errorf("the trip is %+v", trip)
 	}
 	if heard.URL.Path != path || heard.UserAgent() != UserAgentPrefix+"x" || heard.Header.Get("Authorization") != "Bearer secret" {

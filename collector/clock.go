@@ -12,6 +12,10 @@ import (
 // clocks drift apart by less than a few milliseconds.
 const pingEvery = 15 * time.Second
 
+// worthTelling is by how much a clock must have moved since people were last told: ours may be
+// following the wall clock, and then all others seem to move a little all the time.
+const worthTelling = 100 * time.Millisecond
+
 // ping is the question that an agent has not answered yet. The first is the welcome.
 type ping struct {
 	number uint64
@@ -40,7 +44,9 @@ func (st *stream) answeredClock(pong *telemetryv1.Pong) {
 	}
 	st.session.mu.Lock()
 	defer st.session.mu.Unlock()
-	if changed := st.session.clock.Add(b, now); changed && st.session.clock.Offset != 0 {
+	changed := st.session.clock.Add(b, now)
+	if offset := st.session.clock.Offset; changed && offset != 0 && (st.session.told == 0 || (offset-st.session.told).Abs() >= worthTelling) {
+		st.session.told = offset
 		st.opts.Logger.Warn("an agent's clock is not the server's: its events' times are corrected", "node", st.agent.Node,
 			"ahead", st.session.clock.Offset, "tolerance", st.session.clock.Tolerance(now))
 	}

@@ -32,6 +32,9 @@
 // log. An event that makes no sense is refused alone: the batch is acknowledged
 // all the same, since sending it again would not make it better.
 //
+// What a session had sent, and counted as lost, is remembered by Losses, also for the next process: what is new
+// after a time away is a loss since that began, and what is old is none.
+//
 // While the Pipeline is busy the stream waits, bounded in time: the agent notices
 // by gRPC's flow control and keeps events in its spool.
 //

@@ -9,10 +9,13 @@ import (
 // Losses is told what of the agents' telemetry may be missing. Its methods must not block. Times are
 // the server's clock's.
 type Losses interface {
-	// Connected tells that the node has a stream, of the agent process with that session.
-	Connected(node, session string, at time.Time)
+	// Connected tells that the node has a stream, of the agent process with that session. It returns what is known from before,
+	// maybe of an earlier process: up to when everything of the node has arrived, zero if that is not known, and the numbers
+	// that Reached was last called with for the session, nil if it is a new one. They are exact if nothing can have
+	// arrived since.
+	Connected(node, session string, at time.Time) (reached time.Time, numbers []uint64, exact bool)
 	// Reached tells that everything which the session saw up to then has arrived, but for what Lost tells.
-	Reached(node, session string, at time.Time)
+	Reached(node, session string, at time.Time, numbers ...uint64)
 	// Disconnected tells that the node has no stream any more.
 	Disconnected(node string, at time.Time)
 	// Lost tells that n events of the node which happened between from and to are missing.
@@ -34,10 +37,29 @@ var lossCauses = [len(causes)]string{"kernel-ring-full", "agent-spool-full", "ag
 // noLosses is nobody who wants to know.
 type noLosses struct{}
 
-func (noLosses) Connected(string, string, time.Time)               {}
-func (noLosses) Reached(string, string, time.Time)                 {}
+func (noLosses) Connected(string, string, time.Time) (reached time.Time, numbers []uint64, exact bool) {
+	return time.Time{}, nil, false
+}
+func (noLosses) Reached(string, string, time.Time, ...uint64)      {}
 func (noLosses) Disconnected(string, time.Time)                    {}
 func (noLosses) Lost(string, string, time.Time, time.Time, uint64) {}
+
+// numbers are the session's, for Losses to remember: what its next batch is compared with.
+func (s *session) numbers() []uint64 { return append([]uint64{s.acked, s.lastEvent}, s.lost[:]...) }
+
+// resume takes over what is known of a session that an earlier process has dealt with. Without exact numbers nobody can say
+// which batches have arrived already; what the agent has lost only grows.
+func (s *session) resume(reached time.Time, numbers []uint64, exact bool) {
+	s.reached = reached
+	s.unheard = numbers == nil
+	if len(numbers) != 2+len(s.lost) {
+		return
+	}
+	if exact {
+		s.acked, s.lastEvent = numbers[0], numbers[1]
+	}
+	copy(s.lost[:], numbers[2:])
+}
 
 // tell tells what is missing of a batch that was received then, and that the session has reached up to its last event.
 func (st *stream) tell(missing uint64, lost [len(causes)]uint64, refused int, reached, received time.Time) {
@@ -60,7 +82,7 @@ func (st *stream) tell(missing uint64, lost [len(causes)]uint64, refused int, re
 	if reached.After(s.reached) {
 		s.reached = reached
 	}
-	st.opts.Losses.Reached(s.node, s.id, s.reached)
+	st.opts.Losses.Reached(s.node, s.id, s.reached, s.numbers()...)
 }
 
 // reachedBy is up to when a batch tells everything: agents send in order, and one without events has nothing left to send.

@@ -21,6 +21,10 @@ type told struct {
 	mu    sync.Mutex
 	lines []string
 	lost  []time.Time
+	// reached, numbers and exact are what is known from before; numbers become what Reached says.
+	reached time.Time
+	numbers []uint64
+	exact   bool
 	// news has a token when there is another line.
 	news chan struct{}
 }
@@ -37,10 +41,19 @@ func (l *told) say(format string, args ...any) {
 	}
 }
 
-func (l *told) Connected(node, session string, _ time.Time) { l.say("connected %s %s", node, session) }
-func (l *told) Disconnected(node string, _ time.Time)       { l.say("disconnected %s", node) }
+func (l *told) Connected(node, session string, _ time.Time) (reached time.Time, numbers []uint64, exact bool) {
+	l.say("connected %s %s", node, session)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reached, l.numbers, l.exact
+}
 
-func (l *told) Reached(node, session string, at time.Time) {
+func (l *told) Disconnected(node string, _ time.Time) { l.say("disconnected %s", node) }
+
+func (l *told) Reached(node, session string, at time.Time, numbers ...uint64) {
+	l.mu.Lock()
+	l.numbers = numbers
+	l.mu.Unlock()
 	if at.Equal(happened) {
 		l.say("reached %s %s happened", node, session)
 		return
@@ -101,6 +114,60 @@ func TestLossesAreTold(t *testing.T) {
 		if from, to := losses.lost[i], losses.lost[i+1]; !from.Equal(happened) || !to.After(from) {
 			t.Errorf("lost between %v and %v, want from the last event before to the arrival", from, to)
 		}
+	}
+}
+
+// TestSessionGoesOnAfterTheServerWasAway: what the agent lost meanwhile is compared with what an earlier process knew, and
+// placed after what that has seen last.
+func TestSessionGoesOnAfterTheServerWasAway(t *testing.T) {
+	lost := &telemetryv1.Lost{RingFull: 3, SpoolFull: 9}
+	known := []uint64{49, 490, 3, 2, 0, 0, 0, 0, 0, 0}
+	away := time.Now().Add(-10 * time.Minute)
+	for name, tc := range map[string]struct {
+		numbers  []uint64
+		exact    bool
+		sequence uint64
+		event    uint64
+		want     []string
+	}{
+		"nothing but the spool's overflow": {known, true, 50, 491, []string{"lost node-1 agent-spool-full 7"}},
+		"a gap":                            {known, true, 52, 495, []string{"lost node-1 agent-spool-full 7", "lost node-1 sequence-gap 4"}},
+		"a gap that a crash explains":      {known, false, 52, 495, []string{"lost node-1 agent-spool-full 7"}},
+		"numbers of another version":       {[]uint64{1, 2}, true, 52, 495, []string{"lost node-1 kernel-ring-full 3", "lost node-1 agent-spool-full 9"}},
+		"a new session":                    {nil, false, 1, 1, []string{"lost node-1 kernel-ring-full 3", "lost node-1 agent-spool-full 9"}},
+		"a session that nobody remembers":  {nil, false, 50, 491, nil},
+	} {
+		losses := newTold()
+		losses.reached, losses.numbers, losses.exact = away, tc.numbers, tc.exact
+		r := newRig(t, func(o *Options) { o.Losses = losses })
+		c := r.agent("node-1", "s-1")
+		c.batch(&telemetryv1.Batch{Sequence: tc.sequence, Events: []*telemetryv1.Event{exec(tc.event, "here")}, Lost: lost})
+		c.acked(tc.sequence)
+		want := append([]string{"connected node-1 s-1"}, append(tc.want, "reached node-1 s-1 happened")...)
+		if diff := cmp.Diff(want, losses.all()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		for i := 0; i < len(losses.lost); i += 2 {
+			if !losses.lost[i].Equal(away) {
+				t.Errorf("%s: lost since %v, want %v", name, losses.lost[i], away)
+			}
+		}
+		if got := []uint64{tc.sequence, tc.event, 3, 9, 0, 0, 0, 0, 0, 0}; !slices.Equal(losses.numbers, got) {
+			t.Errorf("%s: numbers %v, want %v", name, losses.numbers, got)
+		}
+	}
+}
+
+// TestBatchThatAnEarlierProcessAcknowledged is not taken twice.
+func TestBatchThatAnEarlierProcessAcknowledged(t *testing.T) {
+	losses := newTold()
+	losses.numbers, losses.exact = []uint64{49, 490, 0, 0, 0, 0, 0, 0, 0, 0}, true
+	r := newRig(t, func(o *Options) { o.Losses = losses })
+	c := r.agent("node-1", "s-1")
+	c.batch(batchOf(49, exec(490, "here")))
+	c.acked(49)
+	if ids := r.pipeline.ids(); len(ids) > 0 {
+		t.Errorf("taken again: %v", ids)
 	}
 }
 

@@ -33,10 +33,15 @@ type session struct {
 	// lastEvent is the number of the last event that arrived.
 	lastEvent uint64
 	lost      [len(causes)]uint64
-	// begun is when this process heard of the session first; reached is the time of its last event, or heartbeat.
+	// begun is when this process heard of the session first; reached is the time of its last event, or heartbeat. Before the
+	// first it is that of the process before on the node.
 	begun, reached time.Time
+	// unheard is set until the first batch of a session that nobody has heard of before.
+	unheard bool
 	// clock is the agent's, as compared with ours.
 	clock skew.Estimate
+	// told is the offset that people were last told of.
+	told time.Duration
 
 	// warnLoss and warnForeign keep one agent from filling the log.
 	warnLoss, warnForeign rate.Sometimes
@@ -69,8 +74,8 @@ func (s *session) lostSince(l *telemetryv1.Lost) (grew [len(causes)]uint64, lost
 }
 
 // missing returns how many numbers between last and next never came. Nothing is
-// missing before the first one that this process sees: the earlier ones may
-// have gone to another replica, or to this one before it was restarted.
+// missing before the first one of which that can be said: the earlier ones may
+// have gone to this server before it crashed.
 func missing(last, next uint64) uint64 {
 	if last == 0 || next <= last {
 		return 0
@@ -102,7 +107,8 @@ func (t *sessions) attach(node, id string, st *stream) *session {
 	defer t.mu.Unlock()
 	t.sweep(now)
 	s := t.find(node, id)
-	if s == nil {
+	isNew := s == nil
+	if isNew {
 		s = &session{
 			node: node, id: id, begun: now,
 			warnLoss:    rate.Sometimes{Interval: time.Minute},
@@ -115,7 +121,10 @@ func (t *sessions) attach(node, id string, st *stream) *session {
 	}
 	s.current, s.seen = st, now
 	s.streams++
-	t.losses.Connected(node, id, now) // Within the lock: in this order.
+	reached, numbers, exact := t.losses.Connected(node, id, now) // Within the lock: in this order.
+	if isNew {
+		s.resume(reached, numbers, exact)
+	}
 	return s
 }
 

@@ -251,8 +251,8 @@ func (st *stream) take(batch *telemetryv1.Batch) (acked uint64, err error) {
 	}
 	// Only now: a batch that is sent again would be counted twice.
 	missing, lost := st.account(batch)
-	st.tell(missing, lost, len(batch.GetEvents())-len(events), reachedBy(events, begin), begin)
 	st.session.acked = batch.GetSequence()
+	st.tell(missing, lost, len(batch.GetEvents())-len(events), reachedBy(events, begin), begin)
 	st.metrics.batches.Inc()
 	for _, e := range events {
 		st.metrics.events.WithLabelValues(e.Kind.String()).Inc()
@@ -272,6 +272,11 @@ func (st *stream) account(batch *telemetryv1.Batch) (skipped uint64, lost [len(c
 		s.lastEvent = max(s.lastEvent, e.GetSequence())
 	}
 	lost, grew := s.lostSince(batch.GetLost())
+	if s.unheard && batch.GetSequence() > 1 {
+		// Somebody was told of these before. What is known of the node does not go back to them, or has a hole until now.
+		lost, grew = [len(causes)]uint64{}, false
+	}
+	s.unheard = false
 	if batches == 0 && events == 0 && !grew {
 		return 0, lost
 	}

@@ -25,6 +25,8 @@ type join struct {
 	advanced time.Time
 	known    *memory
 	lateness *lateReport
+	// punctual is set while the join takes an event that was not late.
+	punctual bool
 	// replayed is the time that the events have come to that are delivered again;
 	// resuming is set until all are.
 	replayed time.Time
@@ -62,8 +64,10 @@ type joined struct {
 	reach time.Duration
 	// matches are the engine's, by the hits that complete them.
 	matches map[*kept]*match
-	// counted is the part of the engine's statistics that the metrics have.
+	// counted is the part of the engine's statistics that the metrics have; began is how many expired since of
+	// which nothing is missing.
 	counted sequence.Stats
+	began   uint64
 	// hits and bytes are its part of the join's.
 	hits  int
 	bytes int64
@@ -103,7 +107,13 @@ func (j *join) newJoined(r *rule.Rule, o Options) (*joined, error) {
 func (j *join) open(r *joined, spec sequence.Spec, o Options) error {
 	limits := o.Limits
 	limits.Forgotten = func(payload any) { j.forget(r, payload.(*kept)) } // step puts nothing else in
-	limits.Dropped = func(owner, cause string, n int) { j.options.Dropped(whose(owner), r.rule.Name, cause, n) }
+	limits.Dropped = func(owner, cause string, n int) {
+		if cause == dropExpired && j.punctual {
+			cause = dropBegan
+			r.began += uint64(n) //nolint:gosec // it is positive
+		}
+		j.options.Dropped(event.OwnerName(owner), r.rule.Name, cause, n)
+	}
 	engine, err := sequence.New(spec, limits)
 	if err != nil {
 		return fmt.Errorf("rule %s: %w", r.rule.Name, err)
@@ -154,6 +164,9 @@ func (j *join) take(c bus.Candidate, clock time.Time) []*event.Detection {
 	if late {
 		j.lateness.count(c.Event.Source)
 	}
+	// A watch that ends after minutes is not late, although it began before everything that is kept.
+	j.punctual = !late
+	defer func() { j.punctual = false }()
 	j.watermark.see(c.Event.Source, stageTime, now)
 	expired := r.expired()
 	detections = append(detections, j.step(r, c, now)...)
@@ -302,12 +315,14 @@ func (j *join) count(r *joined) sequence.Stats {
 	before, now := r.counted, r.engine.Stats()
 	r.counted = now
 	for cause, n := range map[string]uint64{
-		dropExpired:   now.Expired - before.Expired,
+		dropExpired:   now.Expired - before.Expired - r.began,
+		dropBegan:     r.began,
 		dropInvalid:   now.Invalid - before.Invalid,
 		dropOverKey:   now.OverKey - before.OverKey,
 		dropOverTotal: now.OverTotal - before.OverTotal,
 	} {
 		j.metrics.drop(cause, int(n)) //nolint:gosec // a second's worth of drops
 	}
+	r.began = 0
 	return now
 }

@@ -25,7 +25,10 @@ type metrics struct {
 
 // Causes of portcullis_correlator_dropped_total.
 const (
-	dropExpired     = sequence.CauseExpired
+	dropExpired = sequence.CauseExpired
+	// dropBegan is the last stage of a request that was under way for longer than events are kept. Its
+	// first stage came in time, and is the same hit.
+	dropBegan       = "began-too-long-ago"
 	dropInvalid     = sequence.CauseInvalid
 	dropOverKey     = sequence.CauseOverKey
 	dropOverTotal   = sequence.CauseOverTotal
@@ -81,7 +84,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			return nil, err
 		}
 	}
-	for _, cause := range []string{dropExpired, dropInvalid, dropOverKey, dropOverTotal, dropKeys, dropUnknownRule, dropOldRule, dropUnread, dropPanic} {
+	for _, cause := range []string{dropExpired, dropBegan, dropInvalid, dropOverKey, dropOverTotal, dropKeys, dropUnknownRule, dropOldRule, dropUnread, dropPanic} {
 		m.dropped.WithLabelValues(cause)
 	}
 	for _, kind := range sourceKinds() {

@@ -54,7 +54,8 @@ type Options struct {
 	Bus bus.Bus
 	// Detections takes what is concluded. Required.
 	Detections Detections
-	// Clock tells the wall time. Required.
+	// Clock tells the time, and must be one that nobody sets while it runs (package steady): the
+	// watermark goes up with it and never down. Events' times must have been brought to it. Required.
 	Clock func() time.Time
 	// Logger and Registerer are required.
 	Logger     *slog.Logger

@@ -1,57 +1,6 @@
 package correlator
 
-import (
-	"container/heap"
-	"strings"
-
-	"github.com/portcullis-dev/portcullis/event"
-)
-
-// maxOwner bounds an owner's name. Longer ones that begin alike share a budget.
-const maxOwner = 256
-
-// What an owner's name begins with, so that no user can be named like a pod.
-const (
-	ownerPod    = "pod/"
-	ownerCaller = "caller/"
-	ownerUser   = "user/"
-	ownerSource = "source/"
-)
-
-// appendOwner appends the name of who could have made an event happen, and so pays
-// for what is kept of it: when there is too much, the owner of most of it loses
-// first. A name that somebody else can make events under would be a way to push out
-// that one's state. Therefore it is never a name out of a request's object or path, nor
-// an impersonated user: anybody may write those.
-//
-//   - Telemetry is its pod's. The agent read the UID from the kernel, and can speak
-//     for pods of its own node only.
-//   - A request is the pod's whose token made it, as the API server authenticated it and
-//     if such a pod lived then; that keeps the pods of one service account apart.
-//     Who may create tokens for a service account can bind one to any of its
-//     pods. So what a pod's token does and what happens in the pod are two
-//     owners: with a token alone nobody pushes out telemetry.
-//   - Any other request is the authenticated user's. All anonymous ones are one user.
-func appendOwner(dst []byte, e *event.Event) []byte {
-	start := len(dst)
-	switch {
-	case !e.Pod.IsZero():
-		dst = e.Pod.AppendKey(append(dst, ownerPod...))
-	case e.Audit != nil && e.Audit.Caller.UID != "" && e.Audit.Caller.Confidence >= event.ByName:
-		dst = e.Audit.Caller.AppendKey(append(dst, ownerCaller...))
-	case e.Audit != nil:
-		dst = append(append(dst, ownerUser...), e.Audit.User.Username...)
-	default:
-		dst = append(append(dst, ownerSource...), e.Source...)
-	}
-	return dst[:min(len(dst), start+maxOwner)]
-}
-
-// whose is an owner's name as others know it: a pod's key, a user's name, a source.
-func whose(owner string) string {
-	_, name, _ := strings.Cut(owner, "/")
-	return name
-}
+import "container/heap"
 
 // owner is whom kept hits belong to.
 type owner struct {

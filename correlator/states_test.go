@@ -215,6 +215,36 @@ func TestReplayTellsOfKnownDetectionsOnce(t *testing.T) {
 	}
 }
 
+// A watch that ends after minutes is nothing that got lost: not for its owner, and not as late.
+func TestRequestThatLastsIsNoLoss(t *testing.T) {
+	t.Parallel()
+	schema := field.New()
+	var dropped []string
+	h := newHarness(t, schema, ruleSet(t, schema, ruleText("pair", anyPair, "")), func(o *Options) {
+		o.Dropped = func(_, _, cause string, n int) { dropped = append(dropped, fmt.Sprint(cause, " ", n)) }
+	})
+	h.now = noon.Add(6 * time.Second)
+	began := called(cart(), 5*time.Second, "watch", "pods")
+	h.feed(t, execIn(cart(), 4*time.Second, "ls"), began)
+	h.pass(t, time.Hour)
+	ended := *began
+	ended.ID, ended.StageTime = "the end of "+began.ID, h.now.Add(-time.Second)
+	lost := called(elsewhere(), 5*time.Second, "get", "pods") // The same, but it comes an hour late.
+	h.feed(t, &ended, lost)
+	h.pass(t, time.Minute)
+	if diff := cmp.Diff([]string{"provisional 4s-5s none", "final 4s-5s none"}, tellings(h)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{dropBegan + " 1", dropExpired + " 1"}, dropped); diff != "" {
+		t.Error(diff)
+	}
+	for cause, want := range map[string]float64{dropBegan: 1, dropExpired: 1} {
+		if n := testutil.ToFloat64(h.metrics.dropped.WithLabelValues(cause)); n != want {
+			t.Errorf("%v are counted as %s, want %v", n, cause, want)
+		}
+	}
+}
+
 // A flood of other detections does not keep what becomes of one from being told.
 func TestForgottenDetectionsStillChange(t *testing.T) {
 	t.Parallel()

@@ -76,7 +76,7 @@ func (s *store) pack(e *event.Event) kept {
 	own, common := s.packer.Pack(e)
 	p := s.parts[string(common)]
 	if p == nil {
-		s.name = appendOwner(s.name[:0], e)
+		s.name = e.AppendOwner(s.name[:0])
 		s.born++
 		p = &part{text: string(common), owner: string(s.name), born: s.born}
 		s.parts[p.text] = p

@@ -12,24 +12,31 @@ type Agents struct{ ledger *Ledger }
 // Agents returns the Ledger's side of the collector.
 func (l *Ledger) Agents() Agents { return Agents{l} }
 
-// Connected notes that the node has a stream, of the agent process with that session.
-func (a Agents) Connected(node, session string, at time.Time) {
+// Connected notes that the node has a stream, of the agent process with that session. It returns up to when everything of the
+// node has arrived, zero if nothing has, and the numbers that Reached was last called with for the session: nil if it is a
+// new one. They are not exact if others may have come after them.
+func (a Agents) Connected(node, session string, at time.Time) (reached time.Time, numbers []uint64, exact bool) {
 	l := a.ledger
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.source(FamilyAgent+node, at)
-	if s.session != session {
-		if s.session != "" {
-			// What the process before had not sent went with it.
-			l.end(s, CauseDisconnected, CauseRestarted, at)
-		}
-		s.session, s.reached, s.stored = session, time.Time{}, time.Time{}
-	}
+	reached = s.reached
 	s.catchUp = at
+	if s.session == session {
+		return reached, append([]uint64{}, s.numbers...), s.exact
+	}
+	if s.session != "" {
+		// What the process before had not sent went with it.
+		l.end(s, CauseDisconnected, CauseRestarted, at)
+	}
+	// Of the time before it is told already, so that the new process begins here.
+	s.session, s.reached, s.heard, s.numbers, s.exact, s.stored = session, at, at, nil, false, time.Time{}
+	return reached, nil, false
 }
 
-// Reached notes that everything which the session saw up to then has arrived, but for what Lost tells.
-func (a Agents) Reached(node, session string, at time.Time) {
+// Reached notes that everything which the session saw up to then has arrived, but for what Lost tells. The numbers are
+// the collector's own, for the next time that the session connects.
+func (a Agents) Reached(node, session string, at time.Time, numbers ...uint64) {
 	l := a.ledger
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -37,6 +44,10 @@ func (a Agents) Reached(node, session string, at time.Time) {
 	if s == nil || s.session != session {
 		return
 	}
+	if len(s.numbers) == 0 { // Nothing could be compared with these if they were lost.
+		s.stored = time.Time{}
+	}
+	s.numbers, s.exact, s.moved, s.heard = append(s.numbers[:0], numbers...), true, true, l.opts.Clock()
 	if at.After(s.reached) {
 		s.reached = at
 	}

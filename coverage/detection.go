@@ -16,13 +16,24 @@ const maxDetectionHoles = 32
 // Options.Reads says what has a part. Without, it is what the events are, and both if the time is longer than
 // theirs: then the rule may ask for what did not happen.
 func (l *Ledger) Of(d *event.Detection, from, to time.Time) event.Coverage {
-	holes := l.Holes(l.sourcesOf(d, from, to), from, to)
+	holes := l.holes(l.sourcesOf(d, from, to), from, to, arrivedWith(d))
 	if len(holes) == 0 {
 		l.metrics.asked.WithLabelValues(coverageWhole).Inc()
 		return event.Coverage{Known: true}
 	}
 	l.metrics.asked.WithLabelValues(coverageHoles).Inc()
 	return event.Coverage{Known: true, Holes: longest(holes, maxDetectionHoles)}
+}
+
+// arrivedWith is up to when everything of agents has arrived because a detection has a later event: they send in order.
+func arrivedWith(d *event.Detection) map[string]time.Time {
+	arrived := map[string]time.Time{}
+	for _, e := range d.Events {
+		if e.Audit == nil && e.Time.After(arrived[e.Source]) {
+			arrived[e.Source] = e.Time
+		}
+	}
+	return arrived
 }
 
 // longest are the n longest holes, in the order in which they were.
@@ -88,6 +99,7 @@ func (l *Ledger) sourcesOf(d *event.Detection, from, to time.Time) []string {
 	}
 	for _, p := range pods {
 		add(FamilyJoin, p.Key())
+		add(onNode(FamilyJoin), p.Node)
 		if telemetry {
 			add(FamilyAgent, p.Node)
 			add(FamilyPod, p.UID)

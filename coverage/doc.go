@@ -22,19 +22,30 @@
 // Agents and API servers are expected: one that is not known at all, or was not yet known
 // then, is a hole itself. "family/*" stands for all of a family.
 //
+// # How far an agent has come
+//
+// An agent that is connected may be behind. What it has not told yet is a hole too, from the last event that has
+// arrived to the end of what is asked for, until the agent has come there. One that is prompt and was heard
+// of just now has no such hole: it says at once what it sees, and every few seconds that there was nothing.
+//
 // # Bounds
 //
 // The ledger is bounded in holes per source, in sources per family, and in all. Beyond a
 // bound it becomes coarser, and never forgets that there was a hole: neighbours become
-// one hole that covers both and the time between, and sources that there is no room for
-// share their family's "*". So too much noise makes the ledger say "perhaps" more often, never
+// one hole that covers both and the time between. So too much noise makes the ledger say "perhaps" more often, never
 // less often.
+//
+// Whom it says that of is whoever makes the noise. Sources have a share of their family's room by who can make many of
+// them, and one for which there is no room is noted under what stands for its share: pods under their node
+// ("agent/<node>"), what was forgotten of them under "join/node:<node>", service accounts under those of their
+// namespace, pods that nobody knows under "join/uid:*". Only what has no share of its own ends under "family/*".
 //
 // # Who makes up for what
 //
 // An agent keeps what the server has not acknowledged and sends it again: its time without a
 // stream is a hole only until the same agent process has caught up. If another process
-// comes instead, what the first one had not sent is lost, and the hole stays.
+// comes instead, what the first one had not sent is lost, and the hole stays. What the same process has lost meanwhile
+// it counts: the ledger keeps for the collector what that has to compare the counters with, also across a restart.
 //
 // An API server tries a batch again for a while (five times in 80 s by default) and then
 // drops it. A time in which the server was down for no longer than [Options.AuditPatience] is

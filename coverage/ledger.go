@@ -1,6 +1,7 @@
 package coverage
 
 import (
+	"container/heap"
 	"maps"
 	"slices"
 	"strings"
@@ -23,6 +24,9 @@ type Ledger struct {
 	// families has the sources by family; total counts the ended holes of all.
 	families map[string]map[string]*source
 	total    int
+	// ranked has the sources in the order in which they make room; sharers counts those of each share.
+	ranked  ranking
+	sharers map[string]int
 	// gone are the sources that were forgotten and are still in the Store.
 	gone map[string]struct{}
 	// down is when the process before was last alive, while it is not decided whether that matters.
@@ -40,6 +44,7 @@ func New(opts Options) (*Ledger, error) {
 		opts:        opts,
 		sources:     make(map[string]*source),
 		families:    make(map[string]map[string]*source),
+		sharers:     make(map[string]int),
 		gone:        make(map[string]struct{}),
 		storeFailed: rate.Sometimes{First: 1, Interval: time.Minute},
 	}
@@ -59,25 +64,33 @@ func family(name string) string {
 // expected reports whether a source of the family that is not heard of is a hole.
 func expected(family string) bool { return family == FamilyAgent || family == FamilyAudit }
 
-// source finds a source, or makes one that is watched from then on. Without room for it that is all of its family.
+// source finds a source, or makes one that is watched from then on. Without room for it that is what stands for its share.
 func (l *Ledger) source(name string, since time.Time) *source {
+	return l.sharing(name, shareOf(name), since, l.opts.MaxSources)
+}
+
+// sharing is source, of a share, with room for so many in the family.
+func (l *Ledger) sharing(name, share string, since time.Time, room int) *source {
 	if s := l.sources[name]; s != nil {
 		return s
 	}
 	of := family(name)
-	if all := of + "*"; len(l.families[of]) >= l.opts.MaxSources && name != all {
+	if name != share && (len(l.families[of]) >= room || l.sharers[share] >= l.shareRoom(share)) {
 		l.metrics.folded.Inc()
-		return l.source(all, since)
+		// What stands for a share has room of its own: whoever fills a family with sources must not fold other shares too.
+		return l.sharing(share, shareOf(share), since, 2*l.opts.MaxSources)
 	}
 	if name == of+"*" {
 		since = time.Time{} // Nobody can say of all of them.
 	}
-	s := &source{name: name, since: since}
+	s := &source{name: name, share: share, since: since}
 	l.sources[name] = s
 	if l.families[of] == nil {
 		l.families[of] = make(map[string]*source)
 	}
 	l.families[of][name] = s
+	l.sharers[share]++
+	heap.Push(&l.ranked, s)
 	delete(l.gone, name)
 	return s
 }
@@ -85,6 +98,10 @@ func (l *Ledger) source(name string, since time.Time) *source {
 func (l *Ledger) forget(s *source) {
 	delete(l.sources, s.name)
 	delete(l.families[family(s.name)], s.name)
+	if l.sharers[s.share]--; l.sharers[s.share] == 0 {
+		delete(l.sharers, s.share)
+	}
+	heap.Remove(&l.ranked, s.rank)
 	l.total -= len(s.ended)
 	l.gone[s.name] = struct{}{}
 }
@@ -97,10 +114,16 @@ func (l *Ledger) Known(name string, at time.Time) {
 }
 
 // Note notes a hole. If its To is zero it lasts until it is closed.
-func (l *Ledger) Note(h event.Hole) {
+func (l *Ledger) Note(h event.Hole) { l.note(h, shareOf(h.Source)) }
+
+// NoteOn notes a hole of somebody on a node. The sources of one node take no room from those of others; without room
+// the hole is its node's.
+func (l *Ledger) NoteOn(node string, h event.Hole) { l.note(h, shareOn(node, h.Source)) }
+
+func (l *Ledger) note(h event.Hole, share string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.source(h.Source, h.From)
+	s := l.sharing(h.Source, share, h.From, l.opts.MaxSources)
 	if h.To.IsZero() {
 		s.begin(h.Cause, h.From)
 		return
@@ -116,50 +139,36 @@ func (l *Ledger) add(s *source, h event.Hole) {
 	h.Source = s.name
 	l.total += s.add(h)
 	l.total -= l.merged(s.compact(l.opts.MaxPerSource))
+	heap.Fix(&l.ranked, s.rank)
 	for l.total > l.opts.MaxHoles && l.shrink() {
 	}
 }
 
 // shrink makes room in all: by half of the source that has most, or by a source that has only one.
 func (l *Ledger) shrink() bool {
-	var most *source
-	for _, s := range l.sources {
-		if most == nil || s.before(most) {
-			most = s
-		}
-	}
+	most := l.ranked[0]
 	if gone := most.compact(len(most.ended) / 2); gone > 0 {
 		l.total -= l.merged(gone)
+		heap.Fix(&l.ranked, most.rank)
 		return true
 	}
 	return l.fold(most)
 }
 
-// before reports whether a source makes room before another one: that with more holes, and of two with as many not the one
-// that stands for a family.
-func (s *source) before(other *source) bool {
-	if len(s.ended) != len(other.ended) {
-		return len(s.ended) > len(other.ended)
-	}
-	if ours, theirs := strings.HasSuffix(s.name, "/*"), strings.HasSuffix(other.name, "/*"); ours != theirs {
-		return theirs
-	}
-	return s.name < other.name
-}
-
-// fold moves the one hole of a source to all of its family. It reports false if that is the source.
+// fold moves the one hole of a source to what stands for its share. It reports false if that is the source.
 func (l *Ledger) fold(s *source) bool {
-	all := family(s.name) + "*"
-	if s.name == all || len(s.ended) == 0 {
+	if s.name == s.share || len(s.ended) == 0 {
 		return false
 	}
 	h := s.ended[0]
 	l.total -= len(s.ended)
 	s.ended, s.stored = nil, time.Time{}
-	into := l.source(all, h.From)
-	h.Source = all
+	heap.Fix(&l.ranked, s.rank)
+	into := l.sharing(s.share, shareOf(s.share), h.From, 2*l.opts.MaxSources)
+	h.Source = into.name
 	l.total += into.add(h)
 	l.total -= l.merged(into.compact(l.opts.MaxPerSource))
+	heap.Fix(&l.ranked, into.rank)
 	l.metrics.folded.Inc()
 	return true
 }
@@ -209,6 +218,7 @@ func (l *Ledger) Replace(name, cause string, since time.Time, holes []event.Hole
 	before := slices.Clone(s.ended)
 	s.ended = slices.DeleteFunc(s.ended, func(h event.Hole) bool { return h.Cause == cause && h.To.After(since) })
 	l.total -= len(before) - len(s.ended)
+	heap.Fix(&l.ranked, s.rank)
 	stored := s.stored
 	for _, h := range holes {
 		h.Cause = cause
@@ -222,13 +232,22 @@ func (l *Ledger) Replace(name, cause string, since time.Time, holes []event.Hole
 }
 
 // Holes returns the holes of sources that touch the time from..to, oldest first. A source that
-// ends with a slash stands for all of its family. The holes of a family's "*" are those of each of its sources.
+// ends with a slash stands for all of its family. The holes of what stands for a share are those of each of its sources.
 func (l *Ledger) Holes(names []string, from, to time.Time) []event.Hole {
+	return l.holes(names, from, to, nil)
+}
+
+// holes is Holes, for somebody who has events himself that arrived of these sources up to then.
+func (l *Ledger) holes(names []string, from, to time.Time, arrived map[string]time.Time) []event.Hole {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	now := l.opts.Clock()
 	var out []event.Hole
 	for _, s := range l.named(names) {
 		out = s.between(out, from, to, expected(family(s.name)))
+		if h, yet := s.pending(arrived[s.name], to, now); yet {
+			out = append(out, h)
+		}
 	}
 	for _, name := range names {
 		if l.missing(name) {
@@ -252,7 +271,7 @@ func (l *Ledger) named(names []string) map[string]*source {
 			maps.Copy(found, l.families[name])
 			continue
 		}
-		for _, name := range []string{name, family(name) + "*"} {
+		for _, name := range []string{name, shareOf(name), family(name) + "*"} {
 			if s := l.sources[name]; s != nil {
 				found[name] = s
 			}

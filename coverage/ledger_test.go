@@ -204,6 +204,14 @@ func checkBounds(t *testing.T, r *rig, lost uint64) {
 	if total != r.total || total > max(r.opts.MaxHoles, len(families)) {
 		t.Fatalf("%d holes, counted %d, %d are the most", total, r.total, r.opts.MaxHoles)
 	}
+	if len(r.ranked) != len(r.sources) {
+		t.Fatalf("%d of %d sources are ranked", len(r.ranked), len(r.sources))
+	}
+	for i, s := range r.ranked {
+		if s.rank != i || i > 0 && r.ranked.Less(i, (i-1)/2) {
+			t.Fatalf("%s is not where it should be", s.name)
+		}
+	}
 	if lost != 0 {
 		t.Fatalf("%d lost events are not counted any more", lost)
 	}
@@ -342,7 +350,7 @@ func TestHolesOutliveARestart(t *testing.T) {
 	r := restarted(t, store, at(0))
 	r.note(hole("agent/n1", "ring", 0, 10), hole("server/bus", "lost", 2, 3))
 	r.Open("audit/a", "silent", at(4))
-	r.store(t.Context(), &time.Time{})
+	r.store(t.Context(), &time.Time{}, false)
 	next := restarted(t, store, at(100))
 	for _, names := range [][]string{{"agent/n1"}, {"server/"}, {"audit/"}} {
 		if diff := cmp.Diff(r.Holes(names, at(0), at(20)), next.Holes(names, at(0), at(20)), withoutServerDown()); diff != "" {
@@ -351,7 +359,7 @@ func TestHolesOutliveARestart(t *testing.T) {
 	}
 	// What is forgotten is removed.
 	next.sweep(at(100).Add(2 * DefaultRetention))
-	next.store(t.Context(), &time.Time{})
+	next.store(t.Context(), &time.Time{}, false)
 	if _, kept := store.values[sourceKey+"server/bus"]; kept {
 		t.Error("a source that was forgotten is still stored")
 	}
@@ -380,7 +388,8 @@ func TestServerDown(t *testing.T) {
 		r := restarted(t, store, at(0))
 		r.Known("audit/a", at(-1000))
 		r.Agents().Connected("n1", "s1", at(-1000))
-		r.store(t.Context(), &time.Time{})
+		r.Agents().Reached("n1", "s1", at(-1))
+		r.store(t.Context(), &time.Time{}, false)
 
 		r = restarted(t, store, at(tc.down))
 		if holes := r.Holes([]string{"audit/"}, at(10), at(10)); len(holes) != 1 || holes[0].Cause != CauseServerDown {
@@ -468,12 +477,12 @@ func TestStoreThatFails(t *testing.T) {
 	r.Note(hole("join/x", "flood", 0, 1))
 	r.sweep(at(0).Add(2 * DefaultRetention))
 	store.broken = errors.New("no disk")
-	r.store(t.Context(), &time.Time{})
+	r.store(t.Context(), &time.Time{}, false)
 	if got := testutil.ToFloat64(r.metrics.fails); got != 1 || !strings.Contains(r.log.String(), "no disk") {
 		t.Errorf("%v failures, log %s", got, r.log.String())
 	}
 	store.broken = nil
-	r.store(t.Context(), &time.Time{})
+	r.store(t.Context(), &time.Time{}, false)
 	if len(store.values) != 2 || store.values[aliveKey] == "" {
 		t.Errorf("after the disk is back: %v", store.values)
 	}

@@ -25,6 +25,8 @@ const (
 	CauseDisconnected = "agent-disconnected"
 	// CauseRestarted: another agent process came after a time without a stream.
 	CauseRestarted = "agent-restarted"
+	// CausePending: the node's agent is behind, or says nothing, so that this has not arrived yet.
+	CausePending = "not-arrived-yet"
 	// CauseUnknown: nothing was ever heard of the source, or not yet then.
 	CauseUnknown = "not-watched"
 	// CauseServerDown: the server was away for longer than the source waits.
@@ -69,8 +71,8 @@ type Options struct {
 	// Reads, if not nil, says which kinds of events a rule asks for. Without it that is concluded from the
 	// detection.
 	Reads func(rule string) (telemetry, audit bool)
-	// MaxPerSource bounds the ended holes of one source, MaxSources the sources of one family,
-	// MaxHoles the ended holes of all.
+	// MaxPerSource bounds the ended holes of one source, MaxSources the sources of one family (of which one share has
+	// a sixteenth), MaxHoles the ended holes of all.
 	MaxPerSource, MaxSources, MaxHoles int
 
 	Clock      func() time.Time

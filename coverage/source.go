@@ -10,18 +10,51 @@ import (
 // source is what is known of one source. The Ledger's mutex guards it.
 type source struct {
 	name string
+	// share is what stands for it when there is no room; its own name if nothing does. rank is its place in the Ledger's ranking.
+	share string
+	rank  int
 	// since is from when on it was watched.
 	since time.Time
 	// ended are sorted by From, open are those that last, one a cause.
 	ended, open []event.Hole
 
 	// Of an agent: session is the process that spoke last, reached is up to when everything of it has
-	// arrived, and catchUp, if not zero, what it has to reach until its time without a stream is made up for.
-	session          string
-	reached, catchUp time.Time
+	// arrived, heard when it last said so, and catchUp, if not zero, what it has to reach until its time without a stream
+	// is made up for. numbers are the collector's, exact if it can have given none after them.
+	session                 string
+	reached, heard, catchUp time.Time
+	numbers                 []uint64
+	exact                   bool
 
-	// stored is when it was stored, zero if it has changed since.
+	// stored is when it was stored, zero if it has changed since; moved is set if only an agent's progress has.
 	stored time.Time
+	moved  bool
+}
+
+const (
+	// promptWithin is how old an agent's news may be if it is not behind: it sends at once what it sees, within milliseconds
+	// unless it has much to send. Clocks that are corrected are better than this.
+	promptWithin = 2 * time.Second
+	// silentFor is how long an agent that is not behind may say nothing: every 10 s it says that there was nothing.
+	silentFor = 15 * time.Second
+)
+
+// pending is the time up to then of which an agent has not told yet. One that is not behind and was heard of just now
+// has had nothing to tell: it would have. What has arrived says that everything before it has, too. An agent without a
+// stream has a hole already.
+func (s *source) pending(arrived, to, now time.Time) (event.Hole, bool) {
+	if s.session == "" || s.lasting(CauseDisconnected) >= 0 {
+		return event.Hole{}, false
+	}
+	reached := s.reached
+	if arrived.After(reached) {
+		reached = arrived
+	}
+	prompt := s.heard.Sub(s.reached) <= promptWithin && now.Sub(s.heard) <= silentFor
+	if prompt || !to.After(reached) {
+		return event.Hole{}, false
+	}
+	return event.Hole{Source: s.name, From: reached, To: to, Cause: CausePending}, true
 }
 
 // touches reports whether the hole and the time from..to have a moment in common.

@@ -1,6 +1,7 @@
 package coverage
 
 import (
+	"container/heap"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,9 @@ const (
 	// storeInterval is how often what has changed is stored, aliveInterval how often that the process lives.
 	storeInterval = time.Second
 	aliveInterval = 5 * time.Second
+	// progressInterval is how often an agent's progress is stored, if nothing else is new of it. It is exact only after
+	// a stop, when all of it is stored; after a crash it is this old at most.
+	progressInterval = 30 * time.Second
 	// refreshInterval is how long a value that does not change is left alone.
 	refreshInterval = StoreTTL / 4
 	// batchWait is how long an API server may have kept events back before the server went.
@@ -34,8 +38,10 @@ const (
 // storedSource is a source as the Store has it. Fields may be added; none may change its meaning.
 type storedSource struct {
 	Since   time.Time    `json:"since,omitzero"`
+	Share   string       `json:"share,omitempty"`
 	Session string       `json:"session,omitempty"`
 	Reached time.Time    `json:"reached,omitzero"`
+	Numbers []uint64     `json:"numbers,omitempty"`
 	Holes   []storedHole `json:"holes,omitempty"`
 }
 
@@ -48,6 +54,8 @@ type storedHole struct {
 
 type storedAlive struct {
 	At time.Time `json:"at"`
+	// Stopped is set if everything was stored before the process ended.
+	Stopped bool `json:"stopped,omitempty"`
 }
 
 // Load takes over the ledger of an earlier process. Call it once, before anything else, when the server starts. Values that cannot
@@ -59,7 +67,7 @@ func (l *Ledger) Load(ctx context.Context) error {
 	now := l.opts.Clock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var alive time.Time
+	var alive storedAlive
 	var unreadable []error
 	err := l.opts.Store.Range(ctx, func(key string, value []byte, at time.Time) error {
 		var bad error
@@ -81,16 +89,16 @@ func (l *Ledger) Load(ctx context.Context) error {
 		l.add(l.source(FamilyServer+"coverage", now), event.Hole{From: now.Add(-l.opts.Retention), To: now, Cause: CauseUnknown})
 	}
 	l.resume(alive)
-	l.opts.Logger.Info("earlier losses were read", "sources", len(l.sources), "holes", l.total, "alive", alive)
+	l.opts.Logger.Info("earlier losses were read", "sources", len(l.sources), "holes", l.total, "alive", alive.At, "stopped", alive.Stopped)
+	if alive.Stopped { // From now on no longer: this process may crash before it stores anything.
+		return l.put(ctx, aliveKey, storedAlive{At: alive.At})
+	}
 	return nil
 }
 
-func decodeAlive(value []byte) (time.Time, error) {
-	var s storedAlive
-	if err := json.Unmarshal(value, &s); err != nil {
-		return time.Time{}, err
-	}
-	return s.At, nil
+func decodeAlive(value []byte) (s storedAlive, err error) {
+	err = json.Unmarshal(value, &s)
+	return s, err
 }
 
 // restore takes over one source.
@@ -102,8 +110,12 @@ func (l *Ledger) restore(name string, value []byte, at time.Time) error {
 	if err := json.Unmarshal(value, &stored); err != nil {
 		return err
 	}
-	s := l.source(name, stored.Since)
-	s.session, s.reached = stored.Session, stored.Reached
+	share := stored.Share
+	if share == "" {
+		share = shareOf(name)
+	}
+	s := l.sharing(name, share, stored.Since, 2*l.opts.MaxSources) // It had room.
+	s.session, s.reached, s.numbers = stored.Session, stored.Reached, stored.Numbers
 	for _, h := range stored.Holes {
 		switch {
 		case h.From.IsZero() || h.Cause == "":
@@ -120,20 +132,25 @@ func (l *Ledger) restore(name string, value []byte, at time.Time) error {
 
 // resume opens the holes of the time since the process before was alive: those of agents until they have caught up,
 // those of API servers until Started tells how long it was.
-func (l *Ledger) resume(alive time.Time) {
-	if alive.IsZero() {
+func (l *Ledger) resume(alive storedAlive) {
+	if alive.At.IsZero() {
 		return
 	}
-	l.down = alive
+	l.down = alive.At
 	for _, s := range l.sources {
 		if strings.HasSuffix(s.name, "/*") {
 			continue
 		}
 		switch family(s.name) {
 		case FamilyAgent:
-			s.begin(CauseDisconnected, alive.Add(-aliveInterval))
+			from := alive.At.Add(-aliveInterval)
+			if !s.reached.IsZero() && s.reached.Before(from) {
+				from = s.reached
+			}
+			s.begin(CauseDisconnected, from)
+			s.exact = alive.Stopped
 		case FamilyAudit:
-			s.begin(CauseServerDown, alive.Add(-batchWait))
+			s.begin(CauseServerDown, alive.At.Add(-batchWait))
 		}
 	}
 }
@@ -166,7 +183,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 			defer cancel()
-			l.store(last, &time.Time{})
+			l.store(last, &time.Time{}, true)
 			return nil
 		case <-tick.C:
 		}
@@ -174,7 +191,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 			l.sweep(now)
 			swept = now
 		}
-		l.store(ctx, &alive)
+		l.store(ctx, &alive, false)
 	}
 }
 
@@ -186,6 +203,7 @@ func (l *Ledger) sweep(now time.Time) {
 	defer l.mu.Unlock()
 	for _, s := range l.sources {
 		l.total -= s.expire(then)
+		heap.Fix(&l.ranked, s.rank)
 		empty := len(s.ended) == 0 && len(s.open) == 0
 		silent := len(s.open) > 0 && s.open[0].From.Before(then) && len(s.ended) == 0 && family(s.name) == FamilyAgent
 		if silent || empty && !expected(family(s.name)) {
@@ -194,16 +212,17 @@ func (l *Ledger) sweep(now time.Time) {
 	}
 }
 
-// store writes what has changed, and that the process is alive if it is time for that.
-func (l *Ledger) store(ctx context.Context, alive *time.Time) {
+// store writes what has changed, and that the process is alive if it is time for that. The last time it writes everything,
+// and that the process has ended.
+func (l *Ledger) store(ctx context.Context, alive *time.Time, last bool) {
 	if l.opts.Store == nil {
 		return
 	}
 	now := l.opts.Clock()
-	err := l.storeSources(ctx, now)
+	err := l.storeSources(ctx, now, last)
 	// Last: what happened before it is stored.
 	if err == nil && now.Sub(*alive) >= aliveInterval {
-		if err = l.put(ctx, aliveKey, storedAlive{At: now}); err == nil {
+		if err = l.put(ctx, aliveKey, storedAlive{At: now, Stopped: last}); err == nil {
 			*alive = now
 		}
 	}
@@ -215,8 +234,8 @@ func (l *Ledger) store(ctx context.Context, alive *time.Time) {
 	}
 }
 
-func (l *Ledger) storeSources(ctx context.Context, now time.Time) error {
-	changed, gone := l.unstored(now)
+func (l *Ledger) storeSources(ctx context.Context, now time.Time, last bool) error {
+	changed, gone := l.unstored(now, last)
 	names := slices.Sorted(maps.Keys(changed))
 	for i, name := range gone {
 		if err := l.opts.Store.Delete(ctx, sourceKey+name); err != nil {
@@ -241,15 +260,17 @@ func (l *Ledger) put(ctx context.Context, key string, value any) error {
 	return l.opts.Store.Put(ctx, key, text)
 }
 
-// unstored takes the sources that have changed since they were stored, or were stored long ago, and those that are gone.
-func (l *Ledger) unstored(now time.Time) (changed map[string]storedSource, gone []string) {
+// unstored takes the sources that have changed since they were stored, or were stored long ago, and those that are gone. Agents'
+// progress is among it now and then, and the last time.
+func (l *Ledger) unstored(now time.Time, last bool) (changed map[string]storedSource, gone []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	changed = make(map[string]storedSource)
 	for _, s := range l.sources {
-		if now.Sub(s.stored) > refreshInterval {
+		age := now.Sub(s.stored)
+		if age > refreshInterval || s.moved && (last || age >= progressInterval) {
 			changed[s.name] = s.toStore()
-			s.stored = now
+			s.stored, s.moved = now, false
 		}
 	}
 	gone = slices.Sorted(maps.Keys(l.gone))
@@ -274,7 +295,10 @@ func (l *Ledger) again(changed, gone []string) {
 }
 
 func (s *source) toStore() storedSource {
-	out := storedSource{Since: s.since, Session: s.session, Reached: s.reached}
+	out := storedSource{Since: s.since, Session: s.session, Reached: s.reached, Numbers: slices.Clone(s.numbers)}
+	if s.share != shareOf(s.name) {
+		out.Share = s.share
+	}
 	for _, holes := range [][]event.Hole{s.ended, s.open} {
 		for _, h := range holes {
 			out.Holes = append(out.Holes, storedHole{From: h.From, To: h.To, Cause: h.Cause, Lost: h.Lost})

@@ -83,6 +83,10 @@ type Event struct {
 	// Limit is set where telemetry of the container was suppressed.
 	Limit *Limit
 	Audit *Audit
+	// Trimmed is how many bytes of Audit are left out because they were too many to be
+	// kept: large objects, what is behind the beginning of a long text, what is behind that of a
+	// long list. Rules have seen all of it.
+	Trimmed int
 
 	// Delivered is the text that ID is a hash of, where the source has not made it
 	// yet. Such an event is its source's, and lent until whoever it was handed to

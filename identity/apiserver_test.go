@@ -205,6 +205,8 @@ func TestAgainstAPIServer(t *testing.T) {
 		c.hold.Submit(&event.Event{Time: time.Now(), Pod: event.Pod{UID: hash, Node: "node-1"}}, func(e *event.Event, _ bool) { done <- e })
 		p := c.create("etcd-node-1", func(p *corev1.Pod) {
 			p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: hash}
+			yes := true
+			p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "node-1", UID: "n1", Controller: &yes}}
 		})
 		if e := <-done; e.Pod.UID != string(p.UID) || e.Pod.Name != "etcd-node-1" {
 			t.Errorf("the static pod is %+v", e.Pod)

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/portcullis-dev/portcullis/event"
@@ -19,7 +20,7 @@ const credentialGrace = time.Minute
 // Foreign: it says of a pod what only another node can know. A Hold drops it.
 func (r *Resolver) Complete(e *event.Event) Outcome {
 	if e.Audit != nil {
-		r.completeAudit(e.Audit, e.Time, r.opts.Tolerance+e.Clock.Tolerance)
+		r.completeAudit(e, false)
 		return Completed
 	}
 	if e.Pod.UID == "" {
@@ -90,6 +91,17 @@ func completeContainer(c *event.Container, r *record) Outcome {
 	return Completed
 }
 
+// wanting completes the event as far as that is possible now, an audit event not at all. It reports whether waiting
+// can help.
+func (r *Resolver) wanting(e *event.Event) bool {
+	if e.Audit == nil {
+		return e.Pod.UID != "" && r.mayLearn(e, r.completeTelemetry(e))
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.callerWanting(e)
+}
+
 // mayLearn reports whether waiting can help telemetry with that outcome: a pod's status still changes
 // while the pod lives, and names a container within seconds.
 func (r *Resolver) mayLearn(e *event.Event, outcome Outcome) bool {
@@ -115,7 +127,7 @@ func (r *Resolver) giveUp(e *event.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rec, ok := r.history.pods[e.Pod.UID]
-	if !ok || e.Container == nil {
+	if !ok || !rec.removed.IsZero() || e.Container == nil || len(e.Container.ID) > maxID {
 		return
 	}
 	if rec.nameless == nil || len(rec.nameless) >= maxContainers {
@@ -124,17 +136,59 @@ func (r *Resolver) giveUp(e *event.Event) {
 	rec.nameless[e.Container.ID] = struct{}{}
 }
 
-func (r *Resolver) completeAudit(a *event.Audit, t time.Time, tolerance time.Duration) {
+// maxWaitingRequest is how many bytes a request has at most that waits for its caller to become known: what
+// waits is stored, and kept in memory.
+const maxWaitingRequest = 16 << 10
+
+// maxStrangers bounds the callers that were waited for in vain.
+const maxStrangers = 4096
+
+// completeAudit completes a request, unless it is patient and the request's caller may become known soon: then it
+// changes nothing, and reports that the request waits.
+func (r *Resolver) completeAudit(e *event.Event, patient bool) (waits bool) {
+	a, tolerance := e.Audit, r.opts.Tolerance+e.Clock.Tolerance
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	if patient && r.callerWanting(e) {
+		return true
+	}
 	if !a.Caller.IsZero() {
-		a.Caller = r.claimed(a.Caller, t, tolerance)
+		a.Caller = r.claimed(a.Caller, e.Time, tolerance)
 		r.metrics.count(sideCaller, a.Caller.Confidence)
 	}
 	if !a.Target.IsZero() {
-		a.Target = r.claimed(a.Target, t, tolerance)
+		a.Target = r.claimed(a.Target, e.Time, tolerance)
 		r.metrics.count(sideTarget, a.Target.Confidence)
 	}
+	return false
+}
+
+// callerWanting reports whether a request was made by a pod that the watch may not have told of yet: a new pod's
+// first request is often faster, and would be held against its predecessor of the same name. The caller has the lock.
+func (r *Resolver) callerWanting(e *event.Event) bool {
+	uid := e.Audit.Caller.UID
+	if uid == "" {
+		return false
+	}
+	if _, known := r.history.pods[uid]; known || len(uid) > maxID || len(e.Delivered) > maxWaitingRequest {
+		return false
+	}
+	_, inVain := r.strangers[uid]
+	return !inVain && e.Time.Add(r.opts.Tolerance+e.Clock.Tolerance).After(r.history.told)
+}
+
+// giveUpCaller notes that a caller was waited for in vain. An authenticator may bind credentials to pods of
+// another cluster, whose requests must not be late for ever.
+func (r *Resolver) giveUpCaller(uid string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, known := r.history.pods[uid]; known {
+		return
+	}
+	if r.strangers == nil || len(r.strangers) >= maxStrangers {
+		r.strangers = make(map[string]struct{})
+	}
+	r.strangers[strings.Clone(uid)] = struct{}{}
 }
 
 // claimed holds what an audit event says of a pod against what is known. The

@@ -289,6 +289,30 @@ func BenchmarkComplete(b *testing.B) {
 			r.Complete(&e)
 		}
 	})
+	r.put(newRecord(pod("u2", "web-1", at(0))))
+	h, err := NewHold(HoldOptions{Resolver: r, Registerer: prometheus.NewPedanticRegistry()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, caller := range map[string]event.Pod{"no caller": {}, "caller": {UID: "u2", Namespace: "shop", Name: "web-1"}} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			a := &event.Audit{}
+			for b.Loop() {
+				a.Caller = caller
+				e := event.Event{Time: at(95), Audit: a}
+				h.Complete(&e)
+			}
+		})
+		b.Run(name+", without a hold", func(b *testing.B) {
+			a := &event.Audit{}
+			for b.Loop() {
+				a.Caller = caller
+				e := event.Event{Time: at(95), Audit: a}
+				r.Complete(&e)
+			}
+		})
+	}
 	b.Run("target", func(b *testing.B) {
 		b.ReportAllocs()
 		a := &event.Audit{}

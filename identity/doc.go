@@ -13,14 +13,16 @@
 // identity needs, and keeps a pod for a while after it is gone: an API server
 // delivers audit events in batches, half a minute late by default and much later
 // after an outage, and "who was shop/web-0 at 12:00:03?" must have an answer
-// then. Retention and number are bounded; what the bound pushed out is counted.
+// then. Retention, number and memory are bounded; what the bounds pushed out is counted. Of a pod's
+// labels the first 16 KiB are kept, and that there were more is counted too.
 //
 // # What outlives the process
 //
 // The history is kept in a Store. Nothing waits for it: what changes is noted, and
 // once a second what has changed is written, each pod once however often it changed. After the
 // pods comes a mark of how far the watch had told when the writing began, so whenever the
-// process dies the pods in the Store are at least as new as the mark says. A new process
+// process dies the pods in the Store are at least as new as the mark says. While a pod cannot be
+// written the others are, but the mark stays where it is. A new process
 // reads them (Resolver.Load), and watches on from the mark: so it hears of the pods that came and
 // went while nobody was there, if the API server still knows.
 //
@@ -65,6 +67,10 @@
 // mirror pod) another UID. The annotation kubernetes.io/config.mirror ties
 // the two; everything leaves this package with the UID of the API object.
 //
+// Everybody who may create pods can write that annotation, and can keep what the kubelet deletes
+// then with a finalizer. So a mirror has to look like one in all else (its owner is the Node, its name
+// ends with the node's); of several it is the one who had the hash first, until its deletionTimestamp.
+//
 // # Which container
 //
 // Telemetry names a container by its ID, and the pod's status says which of its containers,
@@ -82,6 +88,10 @@
 // # Not known yet
 //
 // Telemetry can be faster than the watch. A Hold keeps the telemetry of unknown
-// pods, and of containers that no status names yet, for a moment, and of nothing else: other pods'
-// events and all audit events pass it without waiting.
+// pods, and of containers that no status names yet, for a moment. A new pod's first request can be
+// faster too, and would be held against the pod that had its name before: it is kept for a shorter moment, if its
+// caller's UID is unknown and its time is later than what the watch has told. Nothing else waits.
+//
+// What an agent reports is the agent's choice, and what waits takes room. So each node has a share, and where
+// the whole is full, whoever has most of it loses.
 package identity

@@ -19,11 +19,15 @@ const maxGaps = 32
 type history struct {
 	tolerance time.Duration
 	retention time.Duration
-	maxGone   int
+	// maxGone and maxGoneBytes bound the pods that are gone.
+	maxGone      int
+	maxGoneBytes int64
 	// offsets are how far the clocks of API servers may be ahead of ours; at least one.
 	offsets []time.Duration
 	// touched is called with the UID of each pod of which something else is known now.
 	touched func(uid string)
+	// shortened is called with a pod that has more labels than are kept, once.
+	shortened func(*record)
 
 	pods map[string]*record // by UID, living and gone
 	// names has the pods of a name in the order in which they were learned of, the newest last.
@@ -32,6 +36,8 @@ type history struct {
 	hashes map[string][]*record
 	// gone has the UIDs of deleted pods in the order in which they were removed.
 	gone []departure
+	// goneBytes is about how much memory those take.
+	goneBytes int64
 	// alive counts the pods that are not gone.
 	alive int
 
@@ -52,16 +58,16 @@ type departure struct {
 	removed time.Time
 }
 
-func newHistory(tolerance, retention time.Duration, maxGone int) *history {
+func newHistory(tolerance, retention time.Duration, maxGone int, maxGoneBytes int64) *history {
 	return &history{
-		tolerance: tolerance, retention: retention, maxGone: maxGone,
-		offsets: []time.Duration{0}, touched: func(string) {},
+		tolerance: tolerance, retention: retention, maxGone: maxGone, maxGoneBytes: maxGoneBytes,
+		offsets: []time.Duration{0}, touched: func(string) {}, shortened: func(*record) {},
 		pods: map[string]*record{}, names: map[name][]*record{}, hashes: map[string][]*record{},
 	}
 }
 
-// put adds or updates a living pod. It reports whether something is known now that telemetry may wait for:
-// where the pod runs, or another container of it.
+// put adds or updates a living pod. It reports whether something is known now that an event may wait for:
+// the pod, where it runs, or another container of it.
 func (h *history) put(r *record, now time.Time) (learned bool) {
 	old, known := h.pods[r.pod.UID]
 	news := true
@@ -72,10 +78,17 @@ func (h *history) put(r *record, now time.Time) (learned bool) {
 		h.unlink(old)
 	} else {
 		r.learned = now
-		learned = r.pod.Node != ""
+		learned = true
+	}
+	news = r.claim(old, now) || news
+	if r.cut && (!known || !old.cut) {
+		h.shortened(r)
 	}
 	if !known || !old.removed.IsZero() {
 		h.alive++
+	}
+	if known {
+		h.goneBytes -= old.bytes
 	}
 	h.link(r)
 	h.endPredecessors(r, now)
@@ -134,6 +147,9 @@ func (h *history) remove(uid string, now time.Time) {
 
 func (h *history) depart(r *record, now time.Time) {
 	r.removed, r.deleted = now, now
+	r.nameless = nil
+	r.bytes = r.size()
+	h.goneBytes += r.bytes
 	h.alive--
 	h.gone = append(h.gone, departure{r.pod.UID, now})
 	h.touched(r.pod.UID)
@@ -191,15 +207,18 @@ func (h *history) miss(gap span) {
 	}
 }
 
+// tooMany reports whether pods that are gone have to be forgotten before their time.
+func (h *history) tooMany() bool { return len(h.gone) > h.maxGone || h.goneBytes > h.maxGoneBytes }
+
 // expire forgets pods that have been gone for longer than the retention, and
-// then the oldest of those beyond the bound, whose number it returns.
+// then the oldest of those beyond the bounds, whose number it returns.
 func (h *history) expire(now time.Time) (evicted int) {
 	for len(h.gone) > 0 {
 		first := h.gone[0]
 		r, ok := h.pods[first.uid]
 		void := !ok || !r.removed.Equal(first.removed)
 		old := now.Sub(first.removed) > h.retention
-		if !void && !old && len(h.gone) <= h.maxGone {
+		if !void && !old && !h.tooMany() {
 			break
 		}
 		h.gone = h.gone[1:]
@@ -220,6 +239,7 @@ func (h *history) forget(r *record) {
 	if r.deleted.After(h.begin) {
 		h.begin = r.deleted
 	}
+	h.goneBytes -= r.bytes
 	delete(h.pods, r.pod.UID)
 	h.unlink(r)
 	h.touched(r.pod.UID)
@@ -304,29 +324,26 @@ func (h *history) byUID(uid string) []*record {
 func (h *history) inCgroup(uid, node string, t time.Time) (found []*record, foreign bool) {
 	all := h.byUID(uid)
 	if node != "" {
-		if all, foreign = onThe(node, all); len(all) == 0 {
+		if all, foreign = onThe(node, uid, all); len(all) == 0 {
 			return nil, foreign
 		}
 	}
 	if len(all) <= 1 {
 		return all, false
 	}
-	all = prefer(all, func(r *record) bool { return h.fits(r, t, h.tolerance) })
-	return prefer(all, func(r *record) bool { return r.removed.IsZero() }), false
+	return h.holders(all, t), false
 }
 
 // onThe returns the records of pods on the node. If there is none, all being on other nodes is
 // foreign; one that is not scheduled yet, as far as is known, may still turn out to be there.
-func onThe(node string, records []*record) (here []*record, foreign bool) {
+func onThe(node, uid string, records []*record) (here []*record, foreign bool) {
 	foreign = len(records) > 0
 	for _, r := range records {
-		switch r.pod.Node {
-		case node:
+		if r.pod.Node == node {
 			here = append(here, r)
 			foreign = false
-		case "":
-			foreign = false
 		}
+		foreign = foreign && r.placed(uid)
 	}
 	return here, foreign
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,8 +37,20 @@ func pod(uid, podName string, created time.Time, change ...func(*corev1.Pod)) *c
 	return p
 }
 
+// mirrorOf makes the pod, <static pod>-node-<n>, what a kubelet makes for a static pod.
 func mirrorOf(hash string) func(*corev1.Pod) {
-	return func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: hash} }
+	return func(p *corev1.Pod) {
+		p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: hash}
+		_, number, _ := strings.Cut(p.Name, "node-")
+		p.Spec.NodeName = "node-" + number
+		yes := true
+		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: p.Spec.NodeName, Controller: &yes}}
+	}
+}
+
+// terminating makes it one that is to be deleted.
+func terminating(p *corev1.Pod) {
+	p.DeletionTimestamp = &metav1.Time{Time: p.CreationTimestamp.Add(time.Hour)}
 }
 
 func onNode(node string) func(*corev1.Pod) {
@@ -58,7 +71,7 @@ func put(h *history, now time.Time, p *corev1.Pod) bool { return h.put(newRecord
 
 // newTestHistory is one that knows everything from long before noon.
 func newTestHistory() *history {
-	h := newHistory(time.Second, 30*time.Minute, 100)
+	h := newHistory(time.Second, 30*time.Minute, 100, 1<<20)
 	h.begin, h.synced = at(-86400), true
 	h.hear(at(0))
 	return h
@@ -152,7 +165,7 @@ func TestReplaceEndsWhoIsNotOnTheList(t *testing.T) {
 
 // TestPodsOlderThanTheServer: what was before the first list is known of those pods alone that are on it.
 func TestPodsOlderThanTheServer(t *testing.T) {
-	h := newHistory(time.Second, 30*time.Minute, 100)
+	h := newHistory(time.Second, 30*time.Minute, 100, 1<<20)
 	h.replace([]*record{newRecord(pod("old", "web-0", at(-3600))), newRecord(pod("young", "web-1", at(-20)))}, at(0))
 	for _, tt := range []struct {
 		name       string
@@ -193,7 +206,7 @@ func TestGapsAreBounded(t *testing.T) {
 }
 
 func TestRetention(t *testing.T) {
-	h := newHistory(time.Second, 30*time.Minute, 3)
+	h := newHistory(time.Second, 30*time.Minute, 3, 1<<20)
 	put(h, at(0), pod("old", "a", at(0)))
 	h.remove("old", at(10))
 	if h.expire(at(10 + 29*60)); h.pods["old"] == nil {
@@ -286,7 +299,7 @@ func TestContainersAreRemembered(t *testing.T) {
 
 func TestTrimKeepsWhatRecordsNeed(t *testing.T) {
 	yes := true
-	p := pod("u1", "a", at(0), mirrorOf("hash"), running("c2", "c1"), func(p *corev1.Pod) {
+	p := pod("u1", "a", at(0), running("c2", "c1"), terminating, func(p *corev1.Pod) {
 		p.Labels = map[string]string{"app": "web"}
 		p.OwnerReferences = []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "web-7d", Controller: &yes}}
 		p.Spec.HostNetwork = true
@@ -309,6 +322,13 @@ func TestTrimKeepsWhatRecordsNeed(t *testing.T) {
 	opts := cmp.AllowUnexported(record{}, container{})
 	if diff := cmp.Diff(newRecord(p), newRecord(small.(*corev1.Pod)), opts); diff != "" {
 		t.Errorf("trim changes what is known (-full +trimmed):\n%s", diff)
+	}
+	mirror := pod("m1", "etcd-node-1", at(0), mirrorOf("hash"))
+	if small, err = trim(mirror); err != nil {
+		t.Fatal(err)
+	}
+	if got := newRecord(small.(*corev1.Pod)).hash; got != "hash" {
+		t.Errorf("a trimmed mirror pod is one of %q", got)
 	}
 	r := newRecord(p)
 	if !*r.containers["c2"].privileged || *r.containers["e1"].privileged || r.owner != (Owner{"ReplicaSet", "web-7d"}) {

@@ -3,11 +3,15 @@ package identity
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -65,8 +69,8 @@ func holding(t *testing.T, opts HoldOptions, test func(r *Resolver, h *Hold)) {
 		test(r, h)
 		cancel()
 		wg.Wait()
-		if h.count != 0 || len(h.pods) != 0 || len(h.news) != 0 {
-			t.Errorf("the hold still has %d events of %d pods", h.count, len(h.pods))
+		if room := h.room; room.count != 0 || len(room.pods) != 0 || len(room.reporters) != 0 || len(room.busiest) != 0 || len(h.news) != 0 {
+			t.Errorf("the hold still has %d events of %d pods by %d reporters", room.count, len(room.pods), len(room.reporters))
 		}
 	})
 }
@@ -89,7 +93,7 @@ func TestHoldReleasesWhenThePodBecomesKnown(t *testing.T) {
 			t.Fatal("events of unknown pods did not wait")
 		}
 		r.put(newRecord(pod("u1", "web-0", time.Now())))
-		r.put(newRecord(pod("m1", "etcd", time.Now(), mirrorOf("hash"))))
+		r.put(newRecord(pod("m1", "etcd-node-1", time.Now(), mirrorOf("hash"))))
 		synctest.Wait()
 		if d.count() != 2 || d.events[0].Pod.Name != "web-0" || d.events[1].Pod.UID != "m1" {
 			t.Errorf("passed on: %+v", d.events)
@@ -251,8 +255,8 @@ func TestHoldIsBounded(t *testing.T) {
 		for i := range 100 {
 			h.Submit(telemetry(fmt.Sprint("u", i)), others.take)
 		}
-		if others.count() != 94 || h.counted(outcomeNoRoom) != 190 {
-			t.Errorf("%d of 100 events of other pods passed, %v counted", others.count(), h.counted(outcomeNoRoom))
+		if n := flood.count() + others.count(); n != 190 || h.counted(outcomeNoRoom) != 190 {
+			t.Errorf("%d of 200 events passed, %v counted, want 10 to wait", n, h.counted(outcomeNoRoom))
 		}
 		// What has left makes room, and leaves nothing behind.
 		for i := range 1000 {
@@ -262,8 +266,180 @@ func TestHoldIsBounded(t *testing.T) {
 		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if len(h.queue) > 2*10 {
-			t.Errorf("the queue keeps %d entries", len(h.queue))
+		if n := len(h.room.due[forTelemetry].events); n > 2*10+1 {
+			t.Errorf("the queue keeps %d entries", n)
+		}
+	})
+}
+
+// TestFloodOfOneNodeIsItsOwnLoss: which UIDs an agent speaks of is its choice.
+func TestFloodOfOneNodeIsItsOwnLoss(t *testing.T) {
+	lost := map[string]int{}
+	opts := HoldOptions{MaxEvents: 100, MaxPerNode: 60, MaxPerPod: 10, Incomplete: func(e *event.Event, outcome string) {
+		lost[e.Pod.Node+" "+outcome]++
+	}}
+	holding(t, opts, func(r *Resolver, h *Hold) {
+		from := func(node, uid string) *event.Event {
+			e := telemetry(uid)
+			e.Pod.Node = node
+			return e
+		}
+		var captured, other, honest delivered
+		for i := range 1000 { // Two captured nodes, which know the UIDs of the pods to come.
+			h.Submit(from("node-6", fmt.Sprint("u", i%12)), captured.take)
+			h.Submit(from("node-7", fmt.Sprint("x", i)), other.take)
+		}
+		for i := range 30 {
+			h.Submit(from("node-1", fmt.Sprint("u", i%12)), honest.take)
+		}
+		if honest.count() != 0 {
+			t.Errorf("%d events of an honest node were passed on at once", honest.count())
+		}
+		if a, b := captured.count(), other.count(); a+b != 2000-70 || a < 1000-60 || b < 1000-60 {
+			t.Errorf("%d and %d of 1000 events each were passed on", a, b)
+		}
+		if first := captured.events[len(captured.events)-1]; first.Pod.Name != "" {
+			t.Errorf("passed on with %+v", first.Pod)
+		}
+		if want := map[string]int{"node-6 no-room": captured.count(), "node-7 no-room": other.count()}; !maps.Equal(lost, want) {
+			t.Errorf("told of %v, want %v", lost, want)
+		}
+		for i := range 12 {
+			r.put(newRecord(pod(fmt.Sprint("u", i), fmt.Sprint("web-", i), time.Now())))
+		}
+		synctest.Wait()
+		if honest.count() != 30 || honest.nth(29).Pod.Name == "" {
+			t.Errorf("%d of an honest node's 30 events came complete", honest.count())
+		}
+		h.mu.Lock()
+		if h.room.reporters["node-6"] != nil {
+			t.Error("events of another node's pods still wait")
+		}
+		h.mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := lost["node-7 no-room"] + lost["node-7 timeout"]; n != 1000 || lost["node-1 timeout"] != 0 {
+			t.Errorf("told of %v", lost)
+		}
+	})
+}
+
+// TestContainersThatStayUnknownAreNoHole, but telemetry that found no room to wait for them may be one.
+func TestContainersThatStayUnknownAreNoHole(t *testing.T) {
+	var told []string
+	opts := HoldOptions{MaxPerPod: 1, Incomplete: func(e *event.Event, outcome string) {
+		told = append(told, e.Container.ID+" "+outcome)
+	}}
+	holding(t, opts, func(r *Resolver, h *Hold) {
+		r.put(newRecord(pod("u1", "web-0", time.Now(), running("c1"))))
+		var d delivered
+		for _, id := range []string{"c1", "sandbox", "second"} {
+			e := telemetry("u1")
+			e.Container = &event.Container{ID: id}
+			h.Submit(e, d.take)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if d.count() != 3 || !slices.Equal(told, []string{"second no-room"}) {
+			t.Errorf("%d events were passed on, told of %v", d.count(), told)
+		}
+	})
+}
+
+// request is one of shop/<name>, with a token that is bound to the pod with that UID.
+func request(uid, podName string) *event.Event {
+	return &event.Event{
+		Source: "audit/cp-1", Time: time.Now(),
+		Audit: &event.Audit{Caller: event.Pod{UID: uid, Namespace: "shop", Name: podName, Confidence: event.Exact}},
+	}
+}
+
+// TestRequestFasterThanTheWatch: a new pod's first request is not held against its predecessor.
+func TestRequestFasterThanTheWatch(t *testing.T) {
+	holding(t, HoldOptions{Incomplete: func(*event.Event, string) { t.Error("a request is no hole") }}, func(r *Resolver, h *Hold) {
+		r.put(newRecord(pod("u1", "web-0", time.Now())))
+		time.Sleep(time.Hour)
+		r.history.hear(time.Now())
+		r.remove("u1")
+		time.Sleep(4 * time.Second)
+
+		var d delivered
+		e := request("u2", "web-0")
+		before := *e.Audit
+		if waits, foreign := h.Complete(e); !waits || foreign {
+			t.Fatalf("waits %v, foreign %v", waits, foreign)
+		}
+		if diff := cmp.Diff(before, *e.Audit); diff != "" {
+			t.Errorf("a request that waits was changed:\n%s", diff)
+		}
+		h.Submit(e, d.take)
+		time.Sleep(DefaultHoldCaller / 2)
+		if d.count() != 0 {
+			t.Fatal("it did not wait")
+		}
+		// Who its caller is can be told before it is known where that runs.
+		r.put(newRecord(pod("u2", "web-0", time.Now().Add(-2*time.Second), onNode(""))))
+		synctest.Wait()
+		if d.count() != 1 || d.nth(0).Audit.Caller.UID != "u2" || d.nth(0).Audit.Caller.Confidence != event.Exact {
+			t.Fatalf("passed on: %+v", d.events)
+		}
+		if h.counted(outcomeResolved) != 1 {
+			t.Errorf("%v resolved", h.counted(outcomeResolved))
+		}
+	})
+}
+
+func TestCallerThatStaysUnknownIsWaitedForOnceAndShortly(t *testing.T) {
+	holding(t, HoldOptions{}, func(r *Resolver, h *Hold) {
+		r.put(newRecord(pod("u1", "web-0", time.Now().Add(-time.Hour))))
+		var telemetries, d delivered
+		h.Submit(telemetry("unknown"), telemetries.take)
+		time.Sleep(time.Second)
+		begin := time.Now()
+		h.Submit(request("forged", "web-0"), d.take)
+		time.Sleep(10 * time.Second)
+		if d.count() != 1 || d.at[0].Sub(begin) != DefaultHoldCaller || h.counted(outcomeCaller) != 1 {
+			t.Fatalf("passed on at %v, %v counted", d.at, h.counted(outcomeCaller))
+		}
+		if got := d.nth(0).Audit.Caller; got.Confidence != event.Ambiguous || !slices.Equal(got.Candidates, []string{"forged", "u1"}) {
+			t.Errorf("the caller is %+v", got)
+		}
+		if telemetries.count() != 1 || telemetries.at[0].Sub(begin) != DefaultHold-time.Second {
+			t.Errorf("telemetry was passed on at %v", telemetries.at)
+		}
+		if waits, _ := h.Complete(request("forged", "web-0")); waits {
+			t.Error("it is waited for again")
+		}
+		for i := range 2 * maxStrangers {
+			r.giveUpCaller(fmt.Sprint(i))
+		}
+		if n := len(r.strangers); n > maxStrangers {
+			t.Errorf("%d strangers are remembered", n)
+		}
+	})
+}
+
+func TestRequestsThatDoNotWait(t *testing.T) {
+	holding(t, HoldOptions{}, func(r *Resolver, h *Hold) {
+		r.put(newRecord(pod("u1", "web-0", time.Now())))
+		old, large, long := request("never", "web-0"), request("new", "web-0"), request(strings.Repeat("u", maxID+1), "web-0")
+		old.Time = old.Time.Add(-watchLag - 2*time.Second)
+		large.Delivered = strings.Repeat(" ", maxWaitingRequest+1)
+		for name, e := range map[string]*event.Event{
+			"of a known pod": request("u1", "web-0"), "of a pod that the watch would have told of": old,
+			"without a UID": request("", "web-0"), "larger than what is kept": large, "with a UID that is none": long,
+			"of people": {Time: time.Now(), Audit: &event.Audit{}},
+		} {
+			if waits, foreign := h.Complete(e); waits || foreign {
+				t.Errorf("a request %s waits", name)
+			}
+		}
+		var d delivered
+		for range maxHeldCallers + 10 {
+			h.Submit(request("new", "web-1"), d.take)
+		}
+		if d.count() != 10 {
+			t.Errorf("%d are passed on at once, want 10", d.count())
 		}
 	})
 }

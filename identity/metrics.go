@@ -23,6 +23,7 @@ type metrics struct {
 	foreign      prometheus.Counter
 	nameless     prometheus.Counter
 	evicted      prometheus.Counter
+	cut          prometheus.Counter
 	stored       *prometheus.CounterVec
 }
 
@@ -46,12 +47,16 @@ func newMetrics(reg prometheus.Registerer, r *Resolver) (*metrics, error) {
 		}),
 		evicted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "portcullis_identity_evicted_total",
-			Help: "Deleted pods forgotten before their retention because there were too many.",
+			Help: "Deleted pods forgotten before their retention because there were too many, or they took too much memory.",
+		}),
+		cut: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "portcullis_identity_cut_labels_total",
+			Help: "Pods with so many labels that only some of them are kept: rules see no others.",
 		}),
 	}
 	m.stored = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "portcullis_identity_stored_total",
-		Help: "Records of the history written to the store, by outcome: stored, failed, or too-large to be stored with their labels.",
+		Help: "Records of the history written to the store, by outcome: stored, failed, or too-large to be stored with labels and containers (and stored without).",
 	}, []string{"outcome"})
 	for _, outcome := range []string{storedWell, storedFailed, storedTooLarge} {
 		m.stored.WithLabelValues(outcome)
@@ -75,7 +80,7 @@ func newMetrics(reg prometheus.Registerer, r *Resolver) (*metrics, error) {
 	}, func() float64 { return float64(r.unstored.size()) })
 	return m, errors.Join(
 		reg.Register(resolved), reg.Register(m.contradicted), reg.Register(m.foreign), reg.Register(m.nameless),
-		reg.Register(m.evicted), reg.Register(m.stored), reg.Register(pods), reg.Register(gone), reg.Register(unstored))
+		reg.Register(m.evicted), reg.Register(m.cut), reg.Register(m.stored), reg.Register(pods), reg.Register(gone), reg.Register(unstored))
 }
 
 func (m *metrics) count(side int, c event.Confidence) { m.resolved[side][c].Inc() }

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,14 +12,24 @@ import (
 	"github.com/portcullis-dev/portcullis/event"
 )
 
-// maxContainers bounds the containers that are remembered of one pod: each
-// restart makes another, and those of long ago are asked for no more.
-const maxContainers = 64
+const (
+	// maxContainers bounds the containers that are remembered of one pod: each
+	// restart makes another, and those of long ago are asked for no more.
+	maxContainers = 64
+	// maxLabels bounds the bytes of a pod's labels that are kept: an API server takes a megabyte of them.
+	maxLabels = 16 << 10
+	// maxText bounds any other text that nobody but its writer limits, such as an image; maxID those that are
+	// only ever compared: a longer one is none.
+	maxText = 1 << 10
+	maxID   = 256
+)
 
 // record is what is kept of one pod. The resolver's lock guards it.
 type record struct {
 	// pod has the confidence Exact.
 	pod event.Pod
+	// cut says that the pod has more labels than are kept.
+	cut bool
 	// hash is the UID in the cgroups of a static pod, empty for all others.
 	hash        string
 	owner       Owner
@@ -38,6 +49,12 @@ type record struct {
 	sure time.Time
 	// removed is when the resolver learned of the deletion, for the retention.
 	removed time.Time
+	// ending says that the pod has a deletionTimestamp. released is when that became known, claimed
+	// when the hash did.
+	ending            bool
+	claimed, released time.Time
+	// bytes is about what the record takes, once the pod is gone.
+	bytes int64
 	// stored is when the Store got the record last.
 	stored     time.Time
 	containers map[string]container
@@ -54,18 +71,19 @@ type container struct {
 }
 
 func newRecord(pod *corev1.Pod) *record {
+	labels, cut := cutLabels(pod.Labels)
 	r := &record{
 		pod: event.Pod{
 			UID:        string(pod.UID),
 			Namespace:  pod.Namespace,
 			Name:       pod.Name,
 			Node:       pod.Spec.NodeName,
-			Labels:     pod.Labels,
+			Labels:     labels,
 			Confidence: event.Exact,
 		},
-		// Only a mirror pod carries this annotation; the kubelet removes pods that
-		// pretend to be mirrors of something it does not run.
-		hash:        pod.Annotations[corev1.MirrorPodAnnotationKey],
+		cut:         cut,
+		hash:        mirrorHash(pod),
+		ending:      pod.DeletionTimestamp != nil,
 		owner:       ownerOf(pod),
 		hostNetwork: pod.Spec.HostNetwork,
 		created:     pod.CreationTimestamp.Time,
@@ -109,7 +127,7 @@ func (r *record) addContainers(pod *corev1.Pod) {
 	} {
 		for i := range statuses {
 			s := &statuses[i]
-			c := container{name: s.Name, image: s.Image, privileged: privileged[s.Name]}
+			c := container{name: short(s.Name), image: short(s.Image), privileged: privileged[s.Name]}
 			if last := s.LastTerminationState.Terminated; last != nil {
 				r.addContainer(bareID(last.ContainerID), c)
 			}
@@ -119,7 +137,7 @@ func (r *record) addContainers(pod *corev1.Pod) {
 }
 
 func (r *record) addContainer(id string, c container) {
-	if id == "" {
+	if id == "" || len(id) > maxID {
 		return
 	}
 	if _, known := r.containers[id]; !known {
@@ -164,7 +182,51 @@ func ownerOf(pod *corev1.Pod) Owner {
 	if ref == nil {
 		return Owner{}
 	}
-	return Owner{Kind: ref.Kind, Name: ref.Name}
+	return Owner{Kind: short(ref.Kind), Name: short(ref.Name)}
+}
+
+// cutLabels returns the labels, or as many of them as are kept, in the order of their keys.
+func cutLabels(labels map[string]string) (kept map[string]string, cut bool) {
+	size := 0
+	for key, value := range labels {
+		size += len(key) + len(value)
+	}
+	if size <= maxLabels {
+		return labels, false
+	}
+	kept, size = map[string]string{}, 0
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		if size += len(key) + len(labels[key]); size > maxLabels {
+			break
+		}
+		kept[key] = labels[key]
+	}
+	return kept, true
+}
+
+// short is the beginning of a text that should be short.
+func short(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.Clone(text[:maxText])
+}
+
+// size is about how many bytes the record takes.
+func (r *record) size() int64 {
+	const (
+		base = 1 << 10 // the record, its places in the indexes
+		each = 128     // of an entry of a map, and its texts' headers
+	)
+	n := base + len(r.pod.UID) + len(r.pod.Namespace) + len(r.pod.Name) + len(r.pod.Node) + len(r.hash) +
+		len(r.owner.Kind) + len(r.owner.Name)
+	for key, value := range r.pod.Labels {
+		n += each + len(key) + len(value)
+	}
+	for id, c := range r.containers {
+		n += each + len(id) + len(c.name) + len(c.image)
+	}
+	return int64(n)
 }
 
 // trim returns a pod with only what newRecord reads, so that the watch's own
@@ -177,7 +239,8 @@ func trim(obj any) (any, error) {
 	out := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			UID: pod.UID, Namespace: pod.Namespace, Name: pod.Name, ResourceVersion: pod.ResourceVersion,
-			CreationTimestamp: pod.CreationTimestamp, Labels: pod.Labels, OwnerReferences: pod.OwnerReferences,
+			CreationTimestamp: pod.CreationTimestamp, DeletionTimestamp: pod.DeletionTimestamp,
+			Labels: pod.Labels, OwnerReferences: pod.OwnerReferences,
 		},
 		Spec: corev1.PodSpec{NodeName: pod.Spec.NodeName, HostNetwork: pod.Spec.HostNetwork},
 		Status: corev1.PodStatus{

@@ -21,9 +21,10 @@ import (
 
 // The defaults of Options.
 const (
-	DefaultRetention = 30 * time.Minute
-	DefaultMaxGone   = 50_000
-	DefaultTolerance = time.Second
+	DefaultRetention    = 30 * time.Minute
+	DefaultMaxGone      = 50_000
+	DefaultMaxGoneBytes = 128 << 20
+	DefaultTolerance    = time.Second
 )
 
 // expireInterval is how often pods beyond the retention are forgotten. They are
@@ -34,10 +35,13 @@ const expireInterval = 15 * time.Second
 type Options struct {
 	// Client lists and watches the pods of all namespaces.
 	Client kubernetes.Interface
-	// Retention is how long a deleted pod is remembered; DefaultRetention if zero.
+	// Retention is how long a deleted pod is remembered; DefaultRetention if zero. An event that
+	// arrives later than that after its pod's end does not find it any more.
 	Retention time.Duration
-	// MaxGone bounds the deleted pods that are remembered; DefaultMaxGone if zero.
-	MaxGone int
+	// MaxGone and MaxGoneBytes bound the deleted pods that are remembered, and about how much memory they take;
+	// DefaultMaxGone and DefaultMaxGoneBytes if zero. Pods that exist are all remembered; each is bounded.
+	MaxGone      int
+	MaxGoneBytes int64
 	// Tolerance is how far a time may be off when it is held against a pod's life, beside what the
 	// event says of its clock; DefaultTolerance if zero.
 	Tolerance time.Duration
@@ -56,6 +60,9 @@ func (o *Options) complete() error {
 	if o.MaxGone == 0 {
 		o.MaxGone = DefaultMaxGone
 	}
+	if o.MaxGoneBytes == 0 {
+		o.MaxGoneBytes = DefaultMaxGoneBytes
+	}
 	if o.Tolerance == 0 {
 		o.Tolerance = DefaultTolerance
 	}
@@ -72,6 +79,7 @@ func (o *Options) complete() error {
 		{o.Registerer == nil, "Registerer is missing"},
 		{o.Retention < 0, "Retention is negative"},
 		{o.MaxGone < 0, "MaxGone is negative"},
+		{o.MaxGoneBytes < 0, "MaxGoneBytes is negative"},
 		{o.Tolerance < 0, "Tolerance is negative"},
 	} {
 		if check.bad {
@@ -88,7 +96,9 @@ type Resolver struct {
 
 	mu      sync.RWMutex
 	history *history
-	// learned are called with each pod that becomes known with its node, under no lock.
+	// strangers are the UIDs of callers that were waited for in vain, see Hold.
+	strangers map[string]struct{}
+	// learned are called with each pod of which more becomes known, under no lock.
 	learned []func(uid, hash string)
 	foreign foreign
 	// resourceVersion is what the watch told last, or an earlier process' did.
@@ -99,6 +109,7 @@ type Resolver struct {
 	unstored    unstored
 	storedWatch []byte // of the store loop alone
 	storeFailed rate.Sometimes
+	labelsCut   rate.Sometimes
 
 	syncOnce sync.Once
 	synced   chan struct{}
@@ -111,11 +122,13 @@ func New(opts Options) (*Resolver, error) {
 	}
 	r := &Resolver{
 		opts:    opts,
-		history: newHistory(opts.Tolerance, opts.Retention, opts.MaxGone),
+		history: newHistory(opts.Tolerance, opts.Retention, opts.MaxGone, opts.MaxGoneBytes),
 		synced:  make(chan struct{}),
 
 		storeFailed: rate.Sometimes{Interval: time.Minute},
+		labelsCut:   rate.Sometimes{Interval: time.Minute},
 	}
+	r.history.shortened = r.noteCut
 	if opts.Store != nil {
 		r.history.touched = func(uid string) { r.unstored.add(uid) }
 	}
@@ -215,7 +228,7 @@ func (r *Resolver) RunsOn(podUID, node string) (runs, known bool) {
 		if rec.pod.Node == node && node != "" {
 			return true, true
 		}
-		known = known || rec.pod.Node != ""
+		known = known || rec.placed(podUID)
 	}
 	return false, known
 }
@@ -285,8 +298,17 @@ func (r *Resolver) Details(uid string) (Details, bool) {
 	}, true
 }
 
-// onLearned has f called with the UID and the static hash of each pod once it is known
-// with its node.
+// noteCut tells that rules see only some of a pod's labels.
+func (r *Resolver) noteCut(rec *record) {
+	r.metrics.cut.Inc()
+	r.labelsCut.Do(func() {
+		r.opts.Logger.Warn("a pod has more labels than are kept: rules see those of them that come first by their keys",
+			"pod", rec.pod.String(), "podUID", rec.pod.UID, "bytesKept", maxLabels)
+	})
+}
+
+// onLearned has f called with the UID and the static hash of each pod when it becomes known, and
+// when its node or another container of it does.
 func (r *Resolver) onLearned(f func(uid, hash string)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -323,7 +345,7 @@ func (r *Resolver) put(rec *record) {
 func (r *Resolver) remove(uid string) {
 	r.mu.Lock()
 	r.history.remove(uid, r.opts.Now())
-	over := len(r.history.gone) > r.opts.MaxGone
+	over := r.history.tooMany()
 	r.mu.Unlock()
 	if over {
 		r.expire()

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,9 +33,11 @@ const (
 	podKey = "pod/"
 	// watchKey is the key of what is known of the watch.
 	watchKey = "watch"
-	// maxStored bounds one pod's value. Labels are all that people can make long: beyond it they are
-	// left out.
-	maxStored = 256 << 10
+	// maxStored bounds one pod's value: what makes it longer is left out. A small one is not larger than it must be.
+	maxStored   = 256 << 10
+	smallStored = 8 << 10
+	// maxFailures is after how many the Store itself is at fault, and not what is stored.
+	maxFailures = 8
 	// storeInterval is how often what has changed is stored, each pod once however often it did.
 	storeInterval = time.Second
 	// refreshInterval is how long a value that does not change is left alone.
@@ -67,6 +70,8 @@ type storedPod struct {
 	Deleted     time.Time         `json:"deleted,omitzero"`
 	Sure        time.Time         `json:"sure,omitzero"`
 	Removed     time.Time         `json:"removed,omitzero"`
+	Claimed     time.Time         `json:"claimed,omitzero"`
+	Released    time.Time         `json:"released,omitzero"`
 	// Containers are oldest first.
 	Containers []storedContainer `json:"containers,omitempty"`
 }
@@ -97,6 +102,7 @@ func (r *record) toStore() storedPod {
 		UID: r.pod.UID, Namespace: r.pod.Namespace, Name: r.pod.Name, Node: r.pod.Node, Labels: r.pod.Labels,
 		Hash: r.hash, OwnerKind: r.owner.Kind, OwnerName: r.owner.Name, HostNetwork: r.hostNetwork,
 		Created: r.created, Learned: r.learned, Fresh: r.fresh, Deleted: r.deleted, Sure: r.sure, Removed: r.removed,
+		Claimed: r.claimed, Released: r.released,
 	}
 	for _, id := range r.seen {
 		c := r.containers[id]
@@ -106,12 +112,14 @@ func (r *record) toStore() storedPod {
 }
 
 func (s *storedPod) record() *record {
+	labels, cut := cutLabels(s.Labels) // An earlier version may have kept more.
 	r := &record{
 		pod: event.Pod{
-			UID: s.UID, Namespace: s.Namespace, Name: s.Name, Node: s.Node, Labels: s.Labels, Confidence: event.Exact,
+			UID: s.UID, Namespace: s.Namespace, Name: s.Name, Node: s.Node, Labels: labels, Confidence: event.Exact,
 		},
 		hash: s.Hash, owner: Owner{Kind: s.OwnerKind, Name: s.OwnerName}, hostNetwork: s.HostNetwork,
 		created: s.Created, learned: s.Learned, fresh: s.Fresh, deleted: s.Deleted, sure: s.Sure, removed: s.Removed,
+		claimed: s.Claimed, released: s.Released, cut: cut,
 		containers: map[string]container{},
 	}
 	for _, c := range s.Containers {
@@ -120,27 +128,39 @@ func (s *storedPod) record() *record {
 	return r
 }
 
-// unstored are the UIDs of the pods of which something is to be stored.
+// unstored are the UIDs of the pods of which something is to be stored, and how often that has failed.
 type unstored struct {
 	mu   sync.Mutex
-	uids map[string]struct{}
+	uids map[string]int
 }
 
 func (u *unstored) add(uids ...string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.uids == nil {
-		u.uids = make(map[string]struct{})
-	}
 	for _, uid := range uids {
-		u.uids[uid] = struct{}{}
+		u.note(uid, 0)
 	}
 }
 
-func (u *unstored) take() []string {
+// failed puts back what could not be stored.
+func (u *unstored) failed(uid string, before int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	taken := slices.Sorted(maps.Keys(u.uids))
+	u.note(uid, before)
+}
+
+func (u *unstored) note(uid string, failures int) {
+	if u.uids == nil {
+		u.uids = make(map[string]int)
+	}
+	u.uids[uid] = max(failures, u.uids[uid])
+}
+
+// take takes out all, with their failures.
+func (u *unstored) take() map[string]int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	taken := u.uids
 	u.uids = nil
 	return taken
 }
@@ -219,6 +239,8 @@ func (h *history) restore(now time.Time) {
 			continue
 		}
 		h.gone = append(h.gone, departure{uid, r.removed})
+		r.bytes = r.size()
+		h.goneBytes += r.bytes
 	}
 	slices.SortFunc(h.gone, func(a, b departure) int { return a.removed.Compare(b.removed) })
 	h.expire(now)
@@ -244,22 +266,12 @@ func (r *Resolver) storeLoop(ctx context.Context) {
 }
 
 // store writes what has changed: first the pods, then up to where the watch had told when it
-// began. So the pods are never behind what that says, whenever the process dies.
+// began. So the pods are never behind what that says, whenever the process dies. While one of them cannot be
+// written, the others are, but the mark stays: a successor hears everything again since then, or knows of a gap.
 func (r *Resolver) store(ctx context.Context) {
 	// In this order: a change that comes in between is stored too early, which does no harm.
 	watch := r.watchToStore()
-	uids := r.unstored.take()
-	for i, uid := range uids {
-		if err := r.storePod(ctx, uid); err != nil {
-			r.unstored.add(uids[i:]...)
-			r.metrics.stored.WithLabelValues(storedFailed).Inc()
-			r.storeFailed.Do(func() {
-				r.opts.Logger.Error("pods' history could not be stored, it is tried again", "waiting", len(uids)-i, "error", err)
-			})
-			return
-		}
-	}
-	if watch == nil || string(watch) == string(r.storedWatch) {
+	if !r.storePods(ctx) || watch == nil || string(watch) == string(r.storedWatch) {
 		return
 	}
 	if err := r.opts.Store.Put(ctx, watchKey, watch); err != nil {
@@ -267,6 +279,46 @@ func (r *Resolver) store(ctx context.Context) {
 		return // The next one says more anyway.
 	}
 	r.storedWatch = watch
+}
+
+// storePods writes the pods that have changed, and reports whether all are stored now.
+func (r *Resolver) storePods(ctx context.Context) (all bool) {
+	changed := r.unstored.take()
+	failures := 0
+	for _, uid := range r.storeOrder(changed) {
+		if failures < maxFailures {
+			err := r.storePod(ctx, uid)
+			if err == nil {
+				continue
+			}
+			failures++
+			changed[uid]++
+			r.metrics.stored.WithLabelValues(storedFailed).Inc()
+			r.storeFailed.Do(func() {
+				r.opts.Logger.Error("a part of the pods' history could not be stored, it is tried again",
+					"podUID", uid, "waiting", len(changed), "error", err)
+			})
+		}
+		r.unstored.failed(uid, changed[uid])
+	}
+	return failures == 0
+}
+
+// storeOrder puts first what is to be removed, which makes room, and last what has failed most often.
+func (r *Resolver) storeOrder(changed map[string]int) []string {
+	order := slices.Sorted(maps.Keys(changed))
+	known := make(map[string]int, len(order))
+	r.mu.RLock()
+	for _, uid := range order {
+		if _, ok := r.history.pods[uid]; ok {
+			known[uid] = 1
+		}
+	}
+	r.mu.RUnlock()
+	slices.SortStableFunc(order, func(a, b string) int {
+		return cmp.Or(cmp.Compare(changed[a], changed[b]), cmp.Compare(known[a], known[b]))
+	})
+	return order
 }
 
 func (r *Resolver) watchToStore() []byte {
@@ -285,14 +337,12 @@ func (r *Resolver) watchToStore() []byte {
 
 // storePod writes what is known of one pod, or removes it if nothing is.
 func (r *Resolver) storePod(ctx context.Context, uid string) error {
-	value, known, err := r.podToStore(uid)
-	switch {
-	case err != nil:
-		return err
-	case !known:
+	s, known := r.podToStore(uid)
+	var err error
+	if known {
+		err = r.putPod(ctx, s)
+	} else {
 		err = r.opts.Store.Delete(ctx, podKey+uid)
-	default:
-		err = r.opts.Store.Put(ctx, podKey+uid, value)
 	}
 	if err == nil {
 		r.metrics.stored.WithLabelValues(storedWell).Inc()
@@ -300,25 +350,36 @@ func (r *Resolver) storePod(ctx context.Context, uid string) error {
 	return err
 }
 
-func (r *Resolver) podToStore(uid string) (value []byte, known bool, err error) {
+// putPod writes a pod, and if that is too large, or fails where it may be, the pod's identity alone.
+func (r *Resolver) putPod(ctx context.Context, s storedPod) error {
+	value, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	if len(value) <= maxStored {
+		if err = r.opts.Store.Put(ctx, podKey+s.UID, value); err == nil || len(value) <= smallStored {
+			return err
+		}
+	}
+	s.Labels, s.Containers = nil, nil
+	if value, err = json.Marshal(s); err != nil {
+		return err
+	}
+	if err = r.opts.Store.Put(ctx, podKey+s.UID, value); err == nil {
+		r.metrics.stored.WithLabelValues(storedTooLarge).Inc()
+	}
+	return err
+}
+
+func (r *Resolver) podToStore(uid string) (s storedPod, known bool) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	rec, known := r.history.pods[uid]
-	var s storedPod
 	if known {
 		rec.stored = r.opts.Now()
 		s = rec.toStore()
 	}
-	r.mu.Unlock()
-	if !known {
-		return nil, false, nil
-	}
-	value, err = json.Marshal(s)
-	if err == nil && len(value) > maxStored {
-		r.metrics.stored.WithLabelValues(storedTooLarge).Inc()
-		s.Labels = nil
-		value, err = json.Marshal(s)
-	}
-	return value, true, err
+	return s, known
 }
 
 // refresh has values stored again before the Store forgets them.

@@ -28,6 +28,9 @@ type memory struct {
 	values  map[string][]byte
 	puts    map[string]int
 	allowed int
+	// refused are keys that cannot be put; a largest that is not 0 bounds the values.
+	refused map[string]bool
+	largest int
 }
 
 var errFull = errors.New("disk full")
@@ -45,6 +48,9 @@ func (m *memory) write() error {
 }
 
 func (m *memory) Put(_ context.Context, key string, value []byte) error {
+	if m.refused[key] || m.largest > 0 && len(value) > m.largest {
+		return errFull
+	}
 	if err := m.write(); err != nil {
 		return err
 	}
@@ -75,7 +81,7 @@ func storing(t testing.TB, store Store, now func() time.Time) *Resolver {
 	t.Helper()
 	r, _ := newResolver(t, now)
 	r.opts.Store = store
-	r.history = newHistory(r.opts.Tolerance, r.opts.Retention, r.opts.MaxGone)
+	r.history = newHistory(r.opts.Tolerance, r.opts.Retention, r.opts.MaxGone, r.opts.MaxGoneBytes)
 	r.history.touched = func(uid string) { r.unstored.add(uid) }
 	return r
 }
@@ -89,11 +95,12 @@ func load(t testing.TB, r *Resolver) {
 
 func TestStoredPodIsTheSame(t *testing.T) {
 	yes := true
-	want := newRecord(pod("u1", "web-0", at(0), mirrorOf("hash"), running("c2", "c1"), func(p *corev1.Pod) {
+	want := newRecord(pod("u1", "web-0", at(0), running("c2", "c1"), func(p *corev1.Pod) {
 		p.Labels = map[string]string{"app": "web"}
 		p.OwnerReferences = []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "web-7d", Controller: &yes}}
 		p.Spec.HostNetwork = true
 	}))
+	want.hash, want.claimed, want.released = "hash", at(1.5), at(55)
 	want.learned, want.fresh, want.deleted, want.sure, want.removed = at(1.5), true, at(60), at(50), at(60.25)
 	text, err := json.Marshal(want.toStore())
 	if err != nil {
@@ -237,7 +244,7 @@ func TestFailedWritesAreTriedAgain(t *testing.T) {
 	if _, there := store.values[watchKey]; there {
 		t.Error("it is stored how far the watch had told, but not what")
 	}
-	if got := testutil.ToFloat64(r.metrics.stored.WithLabelValues(storedFailed)); got != 2 || strings.Count(log.String(), "disk full") != 1 {
+	if got := testutil.ToFloat64(r.metrics.stored.WithLabelValues(storedFailed)); got != 6 || strings.Count(log.String(), "disk full") != 1 {
 		t.Errorf("%v failures, log:\n%s", got, log.String())
 	}
 	store.allowed = 100
@@ -247,15 +254,69 @@ func TestFailedWritesAreTriedAgain(t *testing.T) {
 	}
 }
 
+// TestPodsThatCannotBeStoredHoldUpNobody, but nothing is said to be known that is not stored.
+func TestPodsThatCannotBeStoredHoldUpNobody(t *testing.T) {
+	store := newMemory()
+	now := at(0)
+	r := storing(t, store, func() time.Time { return now })
+	r.put(newRecord(pod("gone", "old", at(0))))
+	r.remove("gone")
+	r.heard("1")
+	r.store(t.Context())
+	marked := string(store.values[watchKey])
+
+	now = at(3600)
+	r.expire() // "gone" is to be removed from the store
+	store.refused = map[string]bool{}
+	for i := range maxFailures + 2 { // the first of all by their UIDs
+		uid := fmt.Sprint("a", i)
+		store.refused["pod/"+uid] = true
+		r.put(newRecord(pod(uid, uid, at(3600))))
+	}
+	r.put(newRecord(pod("b", "web-0", at(3600))))
+	r.heard("2")
+	r.store(t.Context())
+	if _, there := store.values["pod/gone"]; there {
+		t.Error("a pod is not removed first, which makes room")
+	}
+	r.store(t.Context())
+	r.store(t.Context())
+	if _, there := store.values["pod/b"]; !there {
+		t.Error("a pod is not stored because others cannot be")
+	}
+	if string(store.values[watchKey]) != marked || r.unstored.size() != maxFailures+2 {
+		t.Errorf("the mark is %s, %d wait", store.values[watchKey], r.unstored.size())
+	}
+	store.refused = nil
+	r.store(t.Context())
+	if mark := string(store.values[watchKey]); !strings.Contains(mark, `"2"`) || r.unstored.size() != 0 {
+		t.Errorf("the mark is %s, %d wait", mark, r.unstored.size())
+	}
+}
+
 func TestStoredSizeIsBounded(t *testing.T) {
 	store := newMemory()
 	r := storing(t, store, fixed(at(60)))
-	r.put(newRecord(pod("u1", "web-0", at(0), func(p *corev1.Pod) {
-		p.Labels = map[string]string{"x": strings.Repeat("x", 2*maxStored)}
-	})))
+	large := func(p *corev1.Pod) {
+		for i := range maxContainers { // What is escaped takes six times the room.
+			p.Status.ContainerStatuses = append(p.Status.ContainerStatuses, corev1.ContainerStatus{
+				Name: "main", Image: strings.Repeat("<", 2*maxText), ContainerID: fmt.Sprint("c", i),
+			})
+		}
+	}
+	r.put(newRecord(pod("u1", "web-0", at(0), large)))
+	// One that would do, but finds no room.
+	store.largest = 4 << 10
+	r.put(newRecord(pod("u2", "web-1", at(0), func(p *corev1.Pod) { p.Labels = labels(100, 100) })))
+	r.heard("1")
 	r.store(t.Context())
-	if n := len(store.values["pod/u1"]); n == 0 || n > maxStored || testutil.ToFloat64(r.metrics.stored.WithLabelValues(storedTooLarge)) != 1 {
-		t.Errorf("a pod with very long labels is stored with %d bytes", n)
+	for _, key := range []string{"pod/u1", "pod/u2", watchKey} {
+		if n := len(store.values[key]); n == 0 || n > 4<<10 {
+			t.Errorf("%s is stored with %d bytes", key, n)
+		}
+	}
+	if n := testutil.ToFloat64(r.metrics.stored.WithLabelValues(storedTooLarge)); n != 2 {
+		t.Errorf("%v are counted as too large", n)
 	}
 }
 

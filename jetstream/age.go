@@ -24,6 +24,9 @@ type age struct {
 // keepFor sets how long messages are kept.
 func (a *age) keepFor(d time.Duration) { a.keep.Store(int64(d)) }
 
+// kept is how long messages are kept.
+func (a *age) kept() time.Duration { return time.Duration(a.keep.Load()) }
+
 // mark says that the messages up to a sequence were there at a time.
 type mark struct {
 	sequence uint64
@@ -32,7 +35,7 @@ type mark struct {
 
 // let notes the stream's last sequence and returns the last that may go, 0 if none may.
 func (a *age) let(last uint64, now time.Time) uint64 {
-	keep := time.Duration(a.keep.Load())
+	keep := a.kept()
 	if n := len(a.marks); n == 0 || (a.marks[n-1].sequence < last && now.Sub(a.marks[n-1].at) >= keep/ageSteps) {
 		a.marks = append(a.marks, mark{last, now})
 	}
@@ -58,7 +61,7 @@ func (a *age) start(ctx context.Context, e *engine, stream string, wall time.Tim
 	}
 	now := time.Now()
 	for step := ageSteps; step >= 0; step-- {
-		old := time.Duration(a.keep.Load()) * time.Duration(step) / ageSteps
+		old := a.kept() * time.Duration(step) / ageSteps
 		sequence, err := lastBefore(ctx, s, wall.Add(-old))
 		if err != nil {
 			return fmt.Errorf("date stream %s: %w", stream, explain(ctx, err))

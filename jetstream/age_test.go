@@ -146,6 +146,43 @@ func TestReplayTellsSinceWhenNothingIsMissing(t *testing.T) {
 	}
 }
 
+func TestStreamThatFailsHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	s := open(t, options(t.TempDir()))
+	b, records := openBus(t, s), openBucket(t, s)
+	s.stop() // Its time is the test's from here on.
+	s.housekeeping.Wait()
+	consumeAll(t, b)
+	// The first of all is not there, so that looking after it fails.
+	s.mu.Lock()
+	s.tended = append([]*tended{newTended("missing", time.Hour, nil, b.handled.Load)}, s.tended...)
+	s.mu.Unlock()
+	put(t, records, "k", "1")
+	start := time.Now()
+	held := func(hours int) uint64 {
+		return heldAtOf(t, s, records.stream(), start.Add(time.Duration(hours)*time.Hour))
+	}
+	if held(0) != 1 || held(2) != 0 {
+		t.Error("the record is not let go")
+	}
+
+	// While candidates cannot be let go, records of what became of them must stay.
+	s.mu.Lock()
+	s.tended[0].stream = candidateStream
+	s.mu.Unlock()
+	put(t, records, "l", "1")
+	e, err := s.current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err = e.js.DeleteStream(t.Context(), candidateStream); err != nil {
+		t.Fatal(err)
+	}
+	if held(3) != 1 || held(5) != 1 {
+		t.Error("the record is let go before the candidates")
+	}
+}
+
 func TestRetentionCanChange(t *testing.T) {
 	t.Parallel()
 	var a age

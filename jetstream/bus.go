@@ -2,7 +2,6 @@ package jetstream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"strconv"
@@ -13,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"github.com/portcullis-dev/portcullis/bus"
 )
@@ -39,7 +39,10 @@ type Bus struct {
 	store   *Store
 	options BusOptions
 	recent  *recent
+	shares  *shares
 	tended  *tended
+	// told bounds what is logged of owners that are cut off.
+	told rate.Sometimes
 
 	// stored and handled are the last sequences that were, the latter completely.
 	stored, handled atomic.Uint64
@@ -62,8 +65,12 @@ func (s *Store) Bus(ctx context.Context, o BusOptions) (*Bus, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("bus options: %w", err)
 	}
-	b := &Bus{store: s, options: o, recent: newRecent(), replayed: make(chan struct{})}
+	b := &Bus{
+		store: s, options: o, recent: newRecent(), shares: newShares(time.Now()), replayed: make(chan struct{}),
+		told: rate.Sometimes{Interval: time.Minute},
+	}
 	b.tended = newTended(candidateStream, o.Retention, b.create, b.handled.Load)
+	b.tended.measured = func(state natsjs.StreamState, now time.Time) { b.shares.measured(state, b.tended.age.kept(), now) }
 	err := s.adopt(ctx, b.tended)
 	if err == nil {
 		s.bus.Store(b)
@@ -103,12 +110,14 @@ func (b *Bus) create(ctx context.Context, e *engine) error {
 		return b.store.created(ctx, candidateStream, err)
 	}
 	b.stored.Store(stream.CachedInfo().State.LastSeq)
+	b.shares.begin(stream.CachedInfo(), time.Now())
 	return nil
 }
 
 // Publish implements bus.Bus. It does not wait for room: a full store is ErrFull at once,
 // one that cannot be written is ErrUnavailable. What is published again soon
-// after it was stored is not stored again.
+// after it was stored is not stored again. Of events, large parts are not kept (event.Event.Trimmed);
+// and candidates whose owner has more than its share of the bus are dropped (BusOptions.Dropped).
 func (b *Bus) Publish(ctx context.Context, candidates ...bus.Candidate) error {
 	start := time.Now()
 	if err := b.publish(ctx, candidates); err != nil {
@@ -128,11 +137,16 @@ func (b *Bus) publish(ctx context.Context, candidates []bus.Candidate) error {
 	ctx, cancel := e.within(ctx, b.store.options.Timeout)
 	defer cancel()
 	var batches []*batch
-	for number, part := range divide(candidates) {
+	for number, part := range divide(b.trim(candidates)) {
 		if len(part) > 0 {
 			batches = b.pack(batches, number, part)
 		}
 	}
+	defer func() {
+		for _, x := range batches {
+			x.settle()
+		}
+	}()
 	for _, x := range batches {
 		if err = x.send(e); err != nil {
 			return explain(ctx, err)
@@ -170,23 +184,27 @@ type batch struct {
 	data    []byte
 	hash    uint64
 	future  natsjs.PubAckFuture
+	// claim is what its owners were charged with, stored the sequence that it has, once it has one.
+	claim  *claim
+	stored uint64
 }
 
 // pack encodes candidates of one partition as one message, or more if it gets large. What is stored
-// already is left out.
+// already is left out, and what is of owners who have more than their share.
 func (b *Bus) pack(batches []*batch, partition int, candidates []bus.Candidate) []*batch {
 	hash := b.recent.hash(candidates)
 	if b.recent.has(hash) {
 		b.store.metrics.repeated.Add(float64(len(candidates)))
 		return batches
 	}
+	candidates, accounts := b.admit(candidates, b.accounts(candidates))
+	if len(candidates) == 0 {
+		return batches
+	}
 	data, err := b.store.codec.marshal(candidates)
 	if half := len(candidates) / 2; half > 0 && (err != nil || len(data) > softMessage) {
 		batches = b.pack(batches, partition, candidates[:half])
 		return b.pack(batches, partition, candidates[half:])
-	}
-	if errors.Is(err, errTooLarge) || len(data) > maxData {
-		data, err = b.trim(candidates)
 	}
 	if err == nil && len(data) > maxData {
 		err = errTooLarge
@@ -196,7 +214,7 @@ func (b *Bus) pack(batches []*batch, partition int, candidates []bus.Candidate) 
 		return batches
 	}
 	subject := candidateSubject + strconv.Itoa(partition)
-	return append(batches, &batch{subject: subject, data: data, hash: hash})
+	return append(batches, &batch{subject: subject, data: data, hash: hash, claim: b.shares.claim(accounts, weigh(candidates), len(data))})
 }
 
 // giveUp drops what can never be stored: to refuse it would have it sent again for ever.
@@ -206,23 +224,6 @@ func (b *Bus) giveUp(candidates []bus.Candidate, reason error) {
 		b.store.options.Logger.Error("candidate cannot be stored, it is dropped",
 			"rule", c.Rule, "event", c.Event.ID, "source", c.Event.Source, "error", reason)
 	}
-}
-
-// trim encodes candidates without the objects of their requests: those can be large, and
-// have been looked at by the rules already.
-func (b *Bus) trim(candidates []bus.Candidate) ([]byte, error) {
-	trimmed := make([]bus.Candidate, len(candidates))
-	for i, c := range candidates {
-		if c.Event.Audit != nil {
-			e, a := *c.Event, *c.Event.Audit
-			a.RequestObject, a.ResponseObject = nil, nil
-			e.Audit = &a
-			c.Event = &e
-		}
-		trimmed[i] = c
-	}
-	b.store.metrics.trimmed.Add(float64(len(trimmed)))
-	return b.store.codec.marshal(trimmed)
 }
 
 func (x *batch) send(e *engine) (err error) {
@@ -235,6 +236,7 @@ func (x *batch) send(e *engine) (err error) {
 func (b *Bus) confirm(ctx context.Context, x *batch) error {
 	select {
 	case ack := <-x.future.Ok():
+		x.stored = ack.Sequence
 		raise(&b.stored, ack.Sequence)
 		b.recent.add(x.hash)
 		return nil
@@ -242,6 +244,15 @@ func (b *Bus) confirm(ctx context.Context, x *batch) error {
 		return explain(ctx, err)
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// settle has the owners pay for what was stored, and for nothing else.
+func (x *batch) settle() {
+	if x.stored > 0 {
+		x.claim.stored(x.stored)
+	} else {
+		x.claim.undo()
 	}
 }
 

@@ -159,14 +159,20 @@ func TestRecentIsBounded(t *testing.T) {
 	}
 }
 
-// filling is an event that takes about this much room, compressed or not.
-func filling(tb testing.TB, id string, bytes int) *event.Event {
+// noise is so many bytes that cannot be compressed.
+func noise(tb testing.TB, bytes int) []byte {
 	tb.Helper()
 	noise := make([]byte, bytes)
 	if _, err := rand.Read(noise); err != nil {
 		tb.Fatal(err)
 	}
-	return &event.Event{ID: id, Audit: &event.Audit{Verb: "create", RequestObject: noise}}
+	return noise
+}
+
+// filling is an event of a pod of its own that takes about this much room, compressed or not.
+func filling(tb testing.TB, id string, bytes int) *event.Event {
+	tb.Helper()
+	return &event.Event{ID: id, Pod: event.Pod{UID: id}, Process: &event.Process{Args: []string{string(noise(tb, bytes))}}}
 }
 
 func TestFullBusRefusesAndKeepsWhatItHas(t *testing.T) {
@@ -273,39 +279,12 @@ func TestLargeDeliveryIsDivided(t *testing.T) {
 	}
 }
 
-func TestEventTooLargeIsStoredWithoutItsObjects(t *testing.T) {
-	t.Parallel()
-	s := open(t, options(t.TempDir()))
-	b := openBus(t, s)
-	large := filling(t, "large", maxMessage)
-	publish(t, b, bus.Candidate{Key: "k", Event: large}, candidate("k", 1))
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var got []bus.Candidate
-	err := b.Consume(ctx, func(_ context.Context, c bus.Candidate) error {
-		if got = append(got, c); len(got) == 2 {
-			cancel()
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a := got[0].Event.Audit; a.RequestObject != nil || a.Verb != "create" {
-		t.Errorf("event is %v", a)
-	}
-	if len(large.Audit.RequestObject) != maxMessage {
-		t.Error("the publisher's event was changed")
-	}
-	counted(t, "trimmed events", s.metrics.trimmed, 1)
-}
-
 func TestCandidateThatCanNeverBeStoredIsDroppedAndCounted(t *testing.T) {
 	t.Parallel()
 	s := open(t, options(t.TempDir()))
 	b := openBus(t, s)
 	large := candidate("k", 0)
-	large.Event.ID = string(filling(t, "", maxMessage).Audit.RequestObject)
+	large.Event.ID = string(noise(t, maxMessage))
 	publish(t, b, large, candidate("k", 1))
 	if diff := cmp.Diff([]string{"k/1"}, consume(t, b, 1)); diff != "" {
 		t.Error(diff)

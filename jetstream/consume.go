@@ -286,6 +286,7 @@ func (c *consumption) take(d delivery) error {
 	}
 	if d.sequence <= c.replayTo {
 		c.store.metrics.replayed.Add(float64(len(d.candidates)))
+		c.shares.found(d.sequence, c.accounts(d.candidates), weigh(d.candidates), len(d.message.Data()))
 	}
 	c.handled.Store(d.sequence)
 	c.progress.move()
@@ -296,10 +297,14 @@ func (c *consumption) take(d delivery) error {
 // keepAside keeps a message that this version cannot decode for whoever can, and counts it.
 func (c *consumption) keepAside(d delivery) {
 	c.store.metrics.unreadable.Inc()
-	data := d.message.Data()
-	sum := sha256.Sum256(data)
-	key := hex.EncodeToString(sum[:16]) // The same one again at the next start is the same record.
-	err := c.store.setAside.Put(c.live, key, data)
+	key, err := c.store.keepAside(c.live, d.message.Data())
 	c.store.options.Logger.Error("message cannot be decoded, it is set aside and passed over",
 		"sequence", d.sequence, "error", d.problem, "bucket", undecodable, "key", key, "kept", err == nil)
+}
+
+// keepAside puts what this version cannot decode where it is kept for whoever can.
+func (s *Store) keepAside(ctx context.Context, data []byte) (key string, err error) {
+	sum := sha256.Sum256(data)
+	key = hex.EncodeToString(sum[:16]) // The same one again at the next start is the same record.
+	return key, s.setAside.Put(ctx, key, data)
 }

@@ -195,6 +195,33 @@ func freezable(tb testing.TB) (disk string, freeze, thaw func()) {
 	return disk, freeze, func() { run("fsfreeze", "-u", disk) }
 }
 
+func TestStopOnADiskThatHangs(t *testing.T) {
+	t.Parallel()
+	disk, freeze, thaw := freezable(t)
+	o := options(filepath.Join(disk, "store"))
+	o.Timeout, o.closing = 100*time.Millisecond, 100*time.Millisecond
+	s, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := openBus(t, s)
+	publish(t, b, candidate("k", 0))
+	freeze()
+	if err = b.Publish(t.Context(), candidate("hung", 0)); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("error is %v", err)
+	}
+	err = s.Close()
+	thaw()
+	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "close the store") {
+		t.Errorf("error is %v", err)
+	}
+	next := options(o.Directory)
+	next.LockTimeout = time.Minute // The other goes on to its end now.
+	if got := consumeAll(t, openBus(t, open(t, next))); len(got) == 0 || got[0] != "k/0" {
+		t.Errorf("what is left is %v", got)
+	}
+}
+
 func TestDiskThatHangs(t *testing.T) {
 	t.Parallel()
 	disk, freeze, thaw := freezable(t)

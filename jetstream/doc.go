@@ -26,7 +26,9 @@
 // # Size and age
 //
 // A full bus refuses (ErrFull): nothing that was acknowledged is ever pushed out by
-// what comes later. Room is made by age, and only of what the consumer has
+// what comes later. So that nobody fills it alone, large parts of events are left out, which
+// rules have seen by then, and whoever has more than a share of it is cut off: its further
+// candidates are dropped, and told (BusOptions.Dropped). Room is made by age, and only of what the consumer has
 // handled. Age is counted by how long the process has had a message, not by its
 // timestamp, so that a clock that jumps neither empties the store nor clogs it. Only
 // at start, where there is nothing else, do timestamps say how old a message is, and

@@ -9,12 +9,13 @@ type metrics struct {
 	// by stream
 	bytes, messages *prometheus.GaugeVec
 	mended, damaged *prometheus.CounterVec
+	undecodable     prometheus.Counter
 
 	published, delivered, repeated prometheus.Counter
 	refused                        prometheus.Counter
 	redelivered, left, replayed    prometheus.Counter
 	lost, unreadable               prometheus.Counter
-	trimmed, unstorable            prometheus.Counter
+	trimmed, unstorable, overShare prometheus.Counter
 	publishing                     prometheus.Histogram
 }
 
@@ -28,6 +29,8 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 
 		damaged: counters("store_unreadable_bytes_total", "Bytes at the ends of a stream's blocks that could not be read at a start: damaged by the disk, or the one write that was cut off when the process ended."),
 
+		undecodable: counter("store_undecodable_total", "Values of a bucket of events that this version cannot decode. They are set aside."),
+
 		published:   counter("bus_published_total", "Candidates that the bus has taken over."),
 		delivered:   counter("bus_delivered_total", "Candidates that the consumer has acknowledged, those replayed after a start included."),
 		replayed:    counter("bus_replayed_total", "Candidates that were delivered again after a start."),
@@ -37,8 +40,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		left:        counter("bus_left_total", "Messages that were not delivered when a stopping consumer's time was over. They are delivered after the next start."),
 		lost:        counter("bus_lost_total", "Messages that were stored and could not be read again: the disk has damaged them."),
 		unreadable:  counter("bus_unreadable_total", "Messages that this version cannot decode. They are set aside."),
-		trimmed:     counter("bus_trimmed_total", "Events stored without their request and response objects because they were too large."),
-		unstorable:  counter("bus_unstorable_total", "Candidates that can never be stored, such as one too large even without its objects. They are dropped."),
+		trimmed:     counter("bus_trimmed_total", "Events of whose request large objects, and what is behind the beginning of long texts and lists, were not stored. Rules have seen all of it."),
+		unstorable:  counter("bus_unstorable_total", "Candidates that can never be stored, such as one that is too large. They are dropped."),
+		overShare:   counter("bus_over_share_total", "Candidates that were dropped because the pod or user whose events they are fills the bus."),
 		publishing: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "portcullis", Name: "bus_publish_seconds", Help: "Time until the candidates of a delivery were stored.",
 			Buckets: prometheus.ExponentialBuckets(20e-6, 2.5, 14),
@@ -46,7 +50,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.available, m.failures, m.bytes, m.messages, m.mended, m.damaged,
-		m.published, m.delivered, m.replayed, m.repeated, m.refused, m.redelivered, m.left, m.lost, m.unreadable, m.trimmed, m.unstorable, m.publishing,
+		m.published, m.delivered, m.replayed, m.repeated, m.refused, m.redelivered, m.left, m.lost, m.unreadable, m.trimmed, m.unstorable, m.overShare, m.undecodable, m.publishing,
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, err

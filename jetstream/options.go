@@ -36,6 +36,8 @@ type Options struct {
 
 	// tick is how often the Store looks after its streams.
 	tick time.Duration
+	// closing is how long Close waits for the disk.
+	closing time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -47,6 +49,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.tick == 0 {
 		o.tick = time.Second
+	}
+	if o.closing == 0 {
+		o.closing = 5 * time.Second
 	}
 	return o
 }
@@ -84,9 +89,16 @@ type BusOptions struct {
 	// Drain is how long Consume goes on delivering what waits once its context
 	// has ended, default 5s.
 	Drain time.Duration
+	// Dropped, if not nil, is told whenever n candidates are dropped because those whose events they
+	// are have more than their share of the bus. The owner is as event.OwnerName has it. It must not wait, nor
+	// call the Bus.
+	Dropped func(owner string, n int)
 }
 
 func (o BusOptions) withDefaults() BusOptions {
+	if o.Dropped == nil {
+		o.Dropped = func(string, int) {}
+	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = 1 << 30
 	}

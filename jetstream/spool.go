@@ -41,14 +41,12 @@ func (s *Spool) Put(ctx context.Context, key string, events []*event.Event) erro
 func (s *Spool) Delete(ctx context.Context, key string) error { return s.bucket.Delete(ctx, key) }
 
 // Range calls a function with everything that is stored when it begins, in the order in which it
-// was, until it returns an error, which Range returns. What cannot be decoded stays where it is, and
-// is told in the end.
+// was, until it returns an error, which Range returns. What cannot be decoded is set aside and counted.
 func (s *Spool) Range(ctx context.Context, visit func(key string, events []*event.Event) error) error {
-	var undecodable []error
-	err := s.bucket.Range(ctx, func(key string, value []byte, _ time.Time) error {
+	return s.bucket.Range(ctx, func(key string, value []byte, _ time.Time) error {
 		carriers, err := s.bucket.store.codec.unmarshal(value)
 		if err != nil {
-			undecodable = append(undecodable, fmt.Errorf("%q: %w", key, err))
+			s.keepAside(ctx, key, value, err)
 			return nil
 		}
 		events := make([]*event.Event, len(carriers))
@@ -57,5 +55,18 @@ func (s *Spool) Range(ctx context.Context, visit func(key string, events []*even
 		}
 		return visit(key, events)
 	})
-	return errors.Join(err, errors.Join(undecodable...))
+}
+
+// keepAside takes a value that this version cannot decode out of everybody's way, and keeps it for whoever can.
+// If there is no room for it, it stays where it is.
+func (s *Spool) keepAside(ctx context.Context, key string, value []byte, problem error) {
+	store := s.bucket.store
+	store.metrics.undecodable.Inc()
+	aside, err := store.keepAside(ctx, value)
+	kept := err == nil
+	if kept {
+		err = s.bucket.Delete(ctx, key)
+	}
+	store.options.Logger.Error("value cannot be decoded, it is set aside and passed over", "bucket", s.bucket.options.Name, "key", key,
+		"error", errors.Join(problem, err), "aside", undecodable, "as", aside, "kept", kept)
 }

@@ -28,8 +28,9 @@ type Store struct {
 	// engine is nil, and cause says why, while the store is not available.
 	engine *engine
 	cause  error
-	// changed is closed, and replaced, when engine becomes another.
+	// changed is closed, and replaced, when engine becomes another, or the Store is closed.
 	changed chan struct{}
+	closed  bool
 	tended  []*tended
 }
 
@@ -98,8 +99,38 @@ func (s *Store) Err() error {
 
 // Close stops the server inside, and lets go of the directory. Publishers and consumers
 // should have stopped before; those that have not are told ErrClosed. It is called once.
+// If the disk does not let it finish within some seconds, the error says so, and wraps ErrUnavailable: the
+// rest then goes on until the process ends, which is what should come next.
 func (s *Store) Close() error {
 	s.stop()
+	s.turnAway()
+	closed := make(chan error, 1)
+	go func() { closed <- s.close() }()
+	timer := time.NewTimer(s.options.closing)
+	defer timer.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("close the store in %s: %w: the disk did not answer within %s; what was acknowledged is there at the next start",
+			s.options.Directory, ErrUnavailable, s.options.closing)
+	}
+}
+
+// turnAway has everybody told ErrClosed: who waits is not to wait for the disk.
+func (s *Store) turnAway() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.engine != nil {
+		s.engine.end(ErrClosed)
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// close takes as long as the disk does.
+func (s *Store) close() error {
 	s.housekeeping.Wait()
 	s.replace(nil, ErrClosed)
 	return errors.Join(s.directory.gather(), s.directory.close())
@@ -109,7 +140,10 @@ func (s *Store) Close() error {
 func (s *Store) current() (*engine, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.engine == nil {
+	switch {
+	case s.closed:
+		return nil, ErrClosed
+	case s.engine == nil:
 		return nil, s.cause
 	}
 	return s.engine, nil
@@ -119,13 +153,11 @@ func (s *Store) current() (*engine, error) {
 func (s *Store) await(ctx context.Context) (*engine, error) {
 	for {
 		s.mu.Lock()
-		e, cause, changed := s.engine, s.cause, s.changed
+		changed := s.changed // Before looking: nothing is missed.
 		s.mu.Unlock()
-		if e != nil {
-			return e, nil
-		}
-		if errors.Is(cause, ErrClosed) {
-			return nil, cause
+		e, cause := s.current()
+		if cause == nil || errors.Is(cause, ErrClosed) {
+			return e, cause
 		}
 		select {
 		case <-changed:

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,34 @@ func TestMain(m *testing.M) {
 		os.Exit(child())
 	}
 	goleak.VerifyTestMain(m)
+}
+
+func TestCloseDoesNotWaitForADiskThatHangs(t *testing.T) {
+	t.Parallel()
+	o := options(t.TempDir())
+	o.closing = time.Millisecond
+	s, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := openBus(t, s)
+	publish(t, b, candidate("k", 0))
+	var disk sync.WaitGroup
+	disk.Add(1)
+	s.housekeeping.Go(disk.Wait)
+	err = s.Close()
+	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), o.Directory) || !strings.Contains(err.Error(), "did not answer within 1ms") {
+		t.Errorf("error is %v", err)
+	}
+	if err = b.Publish(t.Context(), candidate("k", 1)); !errors.Is(err, ErrClosed) {
+		t.Errorf("publishers are told %v", err)
+	}
+	disk.Done() // It goes on when the disk does, and lets go of the directory.
+	o.closing, o.LockTimeout, o.Registerer = 0, time.Minute, prometheus.NewRegistry()
+	s = open(t, o)
+	if diff := cmp.Diff([]string{"k/0"}, consume(t, openBus(t, s), 1)); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -22,7 +22,9 @@ type tended struct {
 	create func(ctx context.Context, e *engine) error
 	// settled is the last sequence that may go if it is old enough.
 	settled func() uint64
-	age     age
+	// measured, if not nil, is told what the stream holds.
+	measured func(state natsjs.StreamState, now time.Time)
+	age      age
 }
 
 // newTended makes one whose messages are kept for a time.
@@ -152,6 +154,9 @@ func (s *Store) keepHouse(ctx context.Context) {
 		case <-ticker.C:
 		}
 		e, err := s.current()
+		if errors.Is(err, ErrClosed) {
+			return
+		}
 		if err != nil {
 			s.restart(ctx)
 			continue
@@ -165,13 +170,19 @@ func (s *Store) keepHouse(ctx context.Context) {
 	}
 }
 
-// tendAll looks after all streams, until it fails with one: it goes on with that the next time.
+// tendAll looks after all streams, each in a time of its own: one that fails holds up no other. But while
+// candidates cannot be let go, neither are records: those say what became of them.
 func (s *Store) tendAll(ctx context.Context, e *engine, now time.Time) {
-	ctx, cancel := e.within(ctx, s.options.Timeout)
-	defer cancel()
+	letGo := true
 	for _, t := range s.streams() {
-		if err := s.tend(ctx, e, t, now); err != nil {
-			s.options.Logger.Warn("stream cannot be looked after", "stream", t.stream, "error", explain(ctx, err))
+		limited, cancel := e.within(ctx, s.options.Timeout)
+		err := s.tend(limited, e, t, now, letGo)
+		if err != nil {
+			s.options.Logger.Warn("stream cannot be looked after", "stream", t.stream, "error", explain(limited, err))
+			letGo = letGo && t.stream != candidateStream
+		}
+		cancel()
+		if ctx.Err() != nil || e.life.Err() != nil {
 			return
 		}
 	}
@@ -218,20 +229,28 @@ func (s *Store) revive(ctx context.Context) error {
 	return nil
 }
 
-// tend lets go of what is old in a stream, and measures what is left.
-func (s *Store) tend(ctx context.Context, e *engine, t *tended, now time.Time) error {
+// tend lets go of what is old in a stream, if it may, and measures what is left.
+func (s *Store) tend(ctx context.Context, e *engine, t *tended, now time.Time, letGo bool) error {
 	stream, err := e.js.Stream(ctx, t.stream)
 	if err != nil {
 		return err
 	}
-	state := stream.CachedInfo().State
-	s.metrics.bytes.WithLabelValues(t.stream).Set(float64(state.Bytes))
-	s.metrics.messages.WithLabelValues(t.stream).Set(float64(state.Msgs))
-	until := min(t.age.let(state.LastSeq, now), t.settled())
-	if until < state.FirstSeq {
-		return nil
+	info := stream.CachedInfo()
+	until := min(t.age.let(info.State.LastSeq, now), t.settled())
+	if letGo && until >= info.State.FirstSeq {
+		if err = stream.Purge(ctx, natsjs.WithPurgeSequence(until+1)); err != nil {
+			return err
+		}
+		if info, err = stream.Info(ctx); err != nil {
+			return err
+		}
 	}
-	return stream.Purge(ctx, natsjs.WithPurgeSequence(until+1))
+	s.metrics.bytes.WithLabelValues(t.stream).Set(float64(info.State.Bytes))
+	s.metrics.messages.WithLabelValues(t.stream).Set(float64(info.State.Msgs))
+	if t.measured != nil {
+		t.measured(info.State, now)
+	}
+	return nil
 }
 
 // fitting is the bound to give a stream: less than it holds would push out what is there.

@@ -17,7 +17,8 @@ import (
 )
 
 // backdate is how long before now a certificate starts to be valid, for callers
-// whose clock is behind.
+// whose clock is behind. It is also by how much the clock of whoever made one may
+// have been ahead of ours; see ahead.
 const backdate = 5 * time.Minute
 
 // CA is a certificate authority: the certificate and key that sign, and the
@@ -34,16 +35,39 @@ func NewCA(commonName string, now time.Time, lifetime time.Duration) (*CA, error
 	if err != nil {
 		return nil, err
 	}
-	template := &x509.Certificate{
+	cert, err := selfSign(x509.Certificate{
 		Subject:               pkix.Name{CommonName: commonName, Organization: []string{"portcullis.dev"}},
-		NotBefore:             now.Add(-backdate),
-		NotAfter:              now.Add(lifetime),
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		BasicConstraintsValid: true,
 		IsCA:                  true,
 		MaxPathLenZero:        true, // it signs leaves only
+	}, key, now, lifetime)
+	if err != nil {
+		return nil, err
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	return &CA{signer: cert, key: key, bundle: Bundle{cert}}, nil
+}
+
+// again is the same authority with another certificate, valid from now for
+// lifetime. Key and name stay: what was signed before is good by either
+// certificate, and who trusts only the old one trusts what is signed from now on,
+// as soon as the old one is valid. The old one stays in the bundle.
+func (ca *CA) again(now time.Time, lifetime time.Duration) (*CA, error) {
+	cert, err := selfSign(*ca.signer, ca.key, now, lifetime)
+	if err != nil {
+		return nil, err
+	}
+	return &CA{signer: cert, key: ca.key, bundle: slices.Concat(Bundle{cert}, ca.bundle)}, nil
+}
+
+// selfSigned reports whether the authority's certificate is by itself.
+func (ca *CA) selfSigned() bool { return ca.signer.CheckSignatureFrom(ca.signer) == nil }
+
+// selfSign makes the certificate of an authority, valid from now for lifetime.
+func selfSign(template x509.Certificate, key crypto.Signer, now time.Time, lifetime time.Duration) (*x509.Certificate, error) {
+	template.SerialNumber = nil // a random one
+	template.NotBefore, template.NotAfter = now.Add(-backdate), now.Add(lifetime)
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
 	if err != nil {
 		return nil, fmt.Errorf("sign the CA certificate: %w", err)
 	}
@@ -51,7 +75,7 @@ func NewCA(commonName string, now time.Time, lifetime time.Duration) (*CA, error
 	if err != nil {
 		return nil, fmt.Errorf("parse the CA certificate: %w", err)
 	}
-	return &CA{signer: cert, key: key, bundle: Bundle{cert}}, nil
+	return cert, nil
 }
 
 // ParseCA reads an authority from PEM: a bundle and the private key that belongs

@@ -38,6 +38,12 @@
 // would lock out every API server whose certificate the old one signed. A server
 // certificate that cannot be read is simply issued again.
 //
+// What was made while a clock was ahead is not valid yet, for who has the right
+// time. A server certificate is then issued again. An authority keeps its key and
+// its name and gets another certificate beside the old one, so that nobody is
+// locked out: not who trusts the old one, once it is valid, and not who has
+// something that the authority has signed.
+//
 // A Manager keeps all that true while the server runs: it renews in time,
 // publishes the trust, and repairs what somebody took away.
 //

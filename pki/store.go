@@ -112,7 +112,8 @@ type Serving struct {
 
 // EnsureServing returns the server certificate. It makes the CA where there is
 // none, and issues the certificate anew where it is missing, unreadable, past
-// two thirds of its lifetime, not signed by the CA, or lacks one of the names.
+// two thirds of its lifetime, not valid yet, not signed by the CA, or lacks one of
+// the names.
 func (s *Store) EnsureServing(ctx context.Context, names []string) (Serving, error) {
 	var out Serving
 	err := s.edit(ctx, s.opts.ServingSecret, func(secret *corev1.Secret) (bool, error) {
@@ -228,7 +229,7 @@ func (s *Store) ensureCA(secret *corev1.Secret, commonName string) (*CA, bool, e
 			return nil, false, fmt.Errorf("%w; a CA is never replaced by itself: restore the Secret, "+
 				"or empty its data to have a new one made (every client must trust that anew)", err)
 		}
-		return ca, false, nil
+		return s.validCA(secret, ca)
 	}
 	ca, err := NewCA(commonName, s.opts.Clock(), s.opts.CALifetime)
 	if err != nil {
@@ -241,6 +242,25 @@ func (s *Store) ensureCA(secret *corev1.Secret, commonName string) (*CA, bool, e
 	secret.Data[KeyCACertificate], secret.Data[KeyCAKey] = ca.Bundle().PEM(), text
 	s.opts.Logger.Info("made a certificate authority", "secret", secret.Name, "commonName", commonName,
 		"notAfter", ca.Certificate().NotAfter)
+	return ca, true, nil
+}
+
+// validCA gives an authority a certificate that is valid now, if it has one that
+// a clock ahead of ours has made: until then nobody would trust anything that it
+// signs. An authority that somebody else has signed is not ours to sign.
+func (s *Store) validCA(secret *corev1.Secret, ca *CA) (*CA, bool, error) {
+	old, now := ca.Certificate(), s.opts.Clock()
+	if !ahead(old, now) || !ca.selfSigned() || len(ca.Bundle()) >= maxBundle {
+		return ca, false, nil
+	}
+	ca, err := ca.again(now, s.opts.CALifetime)
+	if err != nil {
+		return nil, false, err
+	}
+	secret.Data[KeyCACertificate] = ca.Bundle().PEM()
+	s.opts.Logger.Warn("a certificate authority was not valid yet: it was made while a clock was ahead, or this one is behind; "+
+		"it has another certificate now, with the same key", "secret", secret.Name, "commonName", old.Subject.CommonName,
+		"notBefore", old.NotBefore, "now", now)
 	return ca, true, nil
 }
 
@@ -274,6 +294,9 @@ func (s *Store) currentLeaf(secret *corev1.Secret, ca *CA, names []string, now t
 	if leaf.CheckSignatureFrom(ca.Certificate()) != nil {
 		return pair, "the old one is not signed by the CA"
 	}
+	if ahead(leaf, now) {
+		return pair, "the old one is not valid yet: it was made while a clock was ahead, or this one is behind"
+	}
 	if due(leaf, now) {
 		return pair, "the old one is past two thirds of its lifetime"
 	}
@@ -291,6 +314,10 @@ func due(leaf *x509.Certificate, now time.Time) bool {
 	lifetime := leaf.NotAfter.Sub(leaf.NotBefore)
 	return !now.Before(leaf.NotBefore.Add(lifetime * 2 / 3))
 }
+
+// ahead reports whether a certificate is not valid yet. Since it begins before it
+// is made, by backdate, it was made by a clock that was ahead of ours by more than that.
+func ahead(cert *x509.Certificate, now time.Time) bool { return now.Before(cert.NotBefore) }
 
 // wantedNames are the names of the next certificate. While the old one is not
 // yet due its names are kept beside the wanted ones: two replicas that know

@@ -2,7 +2,10 @@ package pki
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/x509"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -260,6 +263,120 @@ func TestCAIsNeverReplaced(t *testing.T) {
 			}
 			if diff := cmp.Diff(before, secretData(t, c, sinkSecret)); diff != "" {
 				t.Errorf("the Secret was written:\n%s", diff)
+			}
+		})
+	}
+}
+
+// verify fails unless a client with that trust and the right time accepts the certificate.
+func verify(t *testing.T, pair *Pair, trust Bundle, now time.Time, usage x509.ExtKeyUsage) {
+	t.Helper()
+	if _, err := pair.Certificate().Verify(x509.VerifyOptions{
+		Roots: trust.Pool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage},
+	}); err != nil {
+		t.Errorf("at %s: %v", now.Format(time.RFC3339), err)
+	}
+}
+
+// A server whose clock was ahead has made everything: all of it is good at once when the clock is
+// right, for who reads the trust anew, and later on for who still has the old one.
+func TestWhatAClockAheadHasMadeIsMadeAnew(t *testing.T) {
+	const by = 100 * 24 * time.Hour
+	c, now := installed(t), &clock{now: start.Add(by)}
+	s := newTestStore(t, c, now.Now)
+	before := ensureServing(t, s, "portcullis.svc", "old.svc")
+	sinkBefore, err := s.EnsureSinkCA(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now.advance(-by)
+	client, err := s.IssueSinkClient(t.Context(), "cp-1", 365*24*time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink, err := s.EnsureSinkCA(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := ensureServing(t, s, "portcullis.svc")
+	verify(t, after.Pair, after.Trust, start, x509.ExtKeyUsageServerAuth)
+	verify(t, client, sink, start, x509.ExtKeyUsageClientAuth)
+	if diff := cmp.Diff(sorted([]string{"portcullis.svc", "old.svc"}), sorted(certificateNames(after.Pair.Certificate()))); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+	// Who was given the old trust, as the API servers are by people.
+	then := start.Add(by)
+	now.advance(by)
+	verify(t, ensureServing(t, s, "portcullis.svc").Pair, before.Trust, then, x509.ExtKeyUsageServerAuth)
+	verify(t, client, sinkBefore, then, x509.ExtKeyUsageClientAuth)
+	verify(t, before.Pair, after.Trust, then, x509.ExtKeyUsageServerAuth)
+	for name, b := range map[string]Bundle{"serving": after.Trust, "sink": sink} {
+		if len(b) != 2 || !b[0].NotAfter.Equal(start.Add(DefaultCALifetime)) {
+			t.Errorf("the trust of %s has %d certificates, the first until %s", name, len(b), b[0].NotAfter)
+		}
+	}
+}
+
+// Replicas whose clocks differ do not take the certificates from each other.
+func TestReplicasWithOtherClocksAgree(t *testing.T) {
+	for name, skew := range map[string]time.Duration{"within the tolerance": backdate, "beyond it": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			c, now := installed(t), &clock{now: start}
+			right := newTestStore(t, c, now.Now)
+			fast := newTestStore(t, c, func() time.Time { return now.Now().Add(skew) })
+			first := ensureServing(t, fast, "portcullis.svc")
+			second := ensureServing(t, right, "portcullis.svc")
+			if anew := !first.Pair.Certificate().Equal(second.Pair.Certificate()); anew != (skew > backdate) || (len(second.Trust) == 2) != anew {
+				t.Errorf("issued anew: %v, and %d certificates are trusted", anew, len(second.Trust))
+			}
+			version := secretData(t, c, servingSecret).ResourceVersion
+			for _, s := range []*Store{fast, right, fast} {
+				ensureServing(t, s, "portcullis.svc")
+			}
+			if diff := cmp.Diff(version, secretData(t, c, servingSecret).ResourceVersion); diff != "" {
+				t.Errorf("the Secret was written again: %s", diff)
+			}
+		})
+	}
+}
+
+// An authority that another one has signed stays as it is, and so does a bundle that is full.
+func TestCAIsNotMadeAnewByWhoCannot(t *testing.T) {
+	root := newTestCA(t)
+	foreign, err := root.again(start.Add(time.Hour), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := *foreign.signer
+	template.Subject.CommonName, template.RawSubject = "intermediate", nil
+	key, err := newKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	template.SubjectKeyId, template.SerialNumber = nil, nil
+	der, err := x509.CreateCertificate(rand.Reader, &template, root.signer, key.Public(), root.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, ca := range map[string]*CA{
+		"signed by another": {signer: signed, key: key, bundle: Bundle{signed}},
+		"full":              {signer: foreign.signer, key: root.key, bundle: slices.Repeat(Bundle{foreign.signer}, maxBundle)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := installed(t)
+			s := newTestStore(t, c, (&clock{now: start}).Now)
+			if _, err := s.EnsureSinkCA(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			set(sinkSecret, KeyCACertificate, string(ca.bundle.PEM()))(t, c, nil)
+			set(sinkSecret, KeyCAKey, string(keyOf(t, ca)))(t, c, nil)
+			got, err := s.EnsureSinkCA(t.Context())
+			if err != nil || len(got) != len(ca.bundle) || !got[0].Equal(ca.signer) {
+				t.Errorf("trusts %d certificates (%v)", len(got), err)
 			}
 		})
 	}

@@ -75,7 +75,7 @@ type GateOptions struct {
 	// BreakGlass are the groups whose members pass all the same, loudly.
 	BreakGlass []string
 	Registerer prometheus.Registerer
-	// Now is the clock; time.Now if nil.
+	// Now is the Manager's clock; time.Now if nil.
 	Now func() time.Time
 }
 

@@ -64,7 +64,8 @@ type Options struct {
 	MaxPending int
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
-	// Now is the clock; time.Now if nil.
+	// Now is the clock; time.Now if nil. Give it one that nobody sets (package steady), or a step
+	// of the wall clock releases everybody who is in quarantine for a time.
 	Now func() time.Time
 }
 

@@ -79,18 +79,33 @@ func LoadFiles(paths []string, o Options) (*Set, error) {
 	return l.set()
 }
 
+// LoadTexts is Load for files that are read already, whatever they are called.
+func LoadTexts(files []source.File, o Options) (*Set, error) {
+	l, err := newLoader(o)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if err := l.read(f); err != nil {
+			return nil, fmt.Errorf("read rules: %w", err)
+		}
+	}
+	return l.set()
+}
+
 func load(fsys fs.FS, dir string, o Options) (*Set, error) {
 	l, err := newLoader(o)
 	if err != nil {
 		return nil, err
 	}
-	if err := source.Walk(fsys, dir, isRuleFile, l.read); err != nil {
+	if err := source.Walk(fsys, dir, IsRuleFile, l.read); err != nil {
 		return nil, fmt.Errorf("read rules: %w", err)
 	}
 	return l.set()
 }
 
-func isRuleFile(p string) bool {
+// IsRuleFile reports whether a path is that of a file that Load reads.
+func IsRuleFile(p string) bool {
 	return source.HasExtension(p, ".yaml", ".yml") && !source.HasExtension(p, "_test.yaml", "_test.yml")
 }
 

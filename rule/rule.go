@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/portcullis-dev/portcullis/eql"
+	"github.com/portcullis-dev/portcullis/eql/check"
 	"github.com/portcullis-dev/portcullis/eql/diag"
 	"github.com/portcullis-dev/portcullis/eql/program"
 	"github.com/portcullis-dev/portcullis/eql/value"
@@ -14,6 +15,10 @@ const (
 	APIVersion = "portcullis.dev/v1alpha1"
 	Kind       = "DetectionRule"
 )
+
+// MaxSpan is the longest maxspan of a rule. Candidates are kept for a few times as long, and records of
+// detections for longer than candidates.
+const MaxSpan = check.MaxSpan
 
 // Rule is one detection rule, read and compiled. It is immutable.
 type Rule struct {

@@ -79,6 +79,31 @@ func loadText(texts ...string) (*Set, error) {
 	return Load(files, options())
 }
 
+// TestSpanIsBounded: what could be part of a sequence is kept for several times its span.
+func TestSpanIsBounded(t *testing.T) {
+	t.Parallel()
+	sequence := func(span string) string {
+		return minimal("process where true", "sequence by container.id with maxspan="+span+" [process where true] [any where true]")
+	}
+	set, err := loadText(sequence("24h"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if span, ok := set.Get("minimal").Program.MaxSpan(); !ok || span != MaxSpan {
+		t.Errorf("the longest span that is right is %s, not %s", span, MaxSpan)
+	}
+	for _, span := range []string{"86401s", "25h", "30d"} {
+		_, err = loadText(sequence(span))
+		if err == nil || !strings.Contains(err.Error(), "rules/a.yaml:10:48: error: spec.query: maxspan is longer than 24h") {
+			t.Errorf("%s: error is %v", span, err)
+		}
+	}
+	r := Rule{Name: "imported", Query: "sequence by container.id with maxspan=7d [process where true] [any where true]"}
+	if compiled, found := r.Compile(options()); compiled != nil || !strings.Contains(found.Render(), "maxspan is longer than 24h") {
+		t.Errorf("a rule of another format: %s", found.Render())
+	}
+}
+
 func TestAmbiguousPods(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]bool{"": false, ", ambiguous: deny": false, ", ambiguous: allow": true} {

@@ -31,13 +31,15 @@ const (
 type Document struct {
 	Version int `json:"version"`
 	// At is when this was so.
-	At          time.Time   `json:"at"`
-	Server      Server      `json:"server"`
-	Store       Store       `json:"store"`
-	APIServers  []APIServer `json:"apiServers"`
-	Nodes       Nodes       `json:"nodes"`
-	Losses      []Loss      `json:"losses,omitempty"`
-	Rejects     Rejects     `json:"rejects"`
+	At         time.Time   `json:"at"`
+	Server     Server      `json:"server"`
+	Store      Store       `json:"store"`
+	APIServers []APIServer `json:"apiServers"`
+	Nodes      Nodes       `json:"nodes"`
+	Losses     []Loss      `json:"losses,omitempty"`
+	Rejects    Rejects     `json:"rejects"`
+	// Unsent are the sinks of notifications that have missed some lately.
+	Unsent      []Unsent    `json:"unsent,omitempty"`
 	Quarantines Quarantines `json:"quarantines"`
 	Rules       Rules       `json:"rules"`
 	// Left says how many entries were left out of a list, by its name, because there were too many.
@@ -129,6 +131,15 @@ type Rejects struct {
 	Reason    string    `json:"reason,omitempty"`
 }
 
+// Unsent counts, since the server's start, the documents that never got to one sink of notifications: those that
+// there was no room for any more, and those that the sink did not want. Newest is when that was seen last.
+type Unsent struct {
+	Sink     string    `json:"sink"`
+	Dropped  int64     `json:"dropped,omitempty"`
+	Rejected int64     `json:"rejected,omitempty"`
+	Newest   time.Time `json:"newest"`
+}
+
 // Quarantines counts those in force.
 type Quarantines struct {
 	InForce int `json:"inForce"`
@@ -174,7 +185,7 @@ func (d *Document) bound(items int) {
 	d.Server.Version, d.Server.Pod, d.Server.NotReady = short(d.Server.Version), short(d.Server.Pod), short(d.Server.NotReady)
 	d.Store.Error = short(d.Store.Error)
 	d.Rejects.APIServer, d.Rejects.Reason = short(d.Rejects.APIServer), short(d.Rejects.Reason)
-	var left [4]int
+	var left [5]int
 	d.APIServers, left[0] = cut(d.APIServers, items, func(a *APIServer) { a.Address, a.Source = short(a.Address), short(a.Source) })
 	d.Nodes.Unhealthy, left[1] = cut(d.Nodes.Unhealthy, items, func(n *Node) {
 		n.Name = short(n.Name)
@@ -183,7 +194,8 @@ func (d *Document) bound(items int) {
 		left[3] += lost
 	})
 	d.Losses, left[2] = cut(d.Losses, items, boundLoss)
-	for i, name := range []string{"apiServers", "nodes.unhealthy", "losses", "nodes.losses"} {
+	d.Unsent, left[4] = cut(d.Unsent, items, func(u *Unsent) { u.Sink = short(u.Sink) })
+	for i, name := range []string{"apiServers", "nodes.unhealthy", "losses", "nodes.losses", "unsent"} {
 		if left[i] > 0 {
 			if d.Left == nil {
 				d.Left = map[string]int{}
@@ -264,6 +276,9 @@ func still(d Document) Document {
 		for j := range n.Losses {
 			n.Losses[j] = Loss{Cause: n.Losses[j].Cause}
 		}
+	}
+	for i := range d.Unsent {
+		d.Unsent[i] = Unsent{Sink: d.Unsent[i].Sink}
 	}
 	for i := range d.Losses {
 		d.Losses[i] = Loss{Source: d.Losses[i].Source, Cause: d.Losses[i].Cause}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,12 @@ type Options struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	Clock      func() time.Time
+	// Accept says why rules cannot be run that are right as such. Nil accepts all.
+	Accept func(*rule.Set) error
+	// Keep names the file in which the rule files that are in force are kept, so
+	// that a start with wrong ones goes on with them. Empty keeps nothing: such a
+	// start fails.
+	Keep string
 	// Interval is how often the files are looked at without a hint that one of
 	// them has changed, default 30s.
 	Interval time.Duration
@@ -33,6 +40,8 @@ type Options struct {
 	// changes come in groups.
 	Settle time.Duration
 }
+
+const defaultMaxBytes = 64 << 20
 
 func (o Options) validate() error {
 	switch {
@@ -55,7 +64,10 @@ func (o Options) withDefaults() Options {
 		o.Interval = 30 * time.Second
 	}
 	if o.MaxBytes == 0 {
-		o.MaxBytes = 64 << 20
+		o.MaxBytes = defaultMaxBytes
+	}
+	if o.Accept == nil {
+		o.Accept = func(*rule.Set) error { return nil }
 	}
 	if o.Settle == 0 {
 		o.Settle = 200 * time.Millisecond
@@ -73,9 +85,22 @@ type Book struct {
 	// failure what was wrong with them then.
 	tried   fingerprint
 	failure error
+	// unkept is what is in force and not kept yet, and why not.
+	unkept    *attempt
+	keepError error
 }
 
-// New reads the rules. The error says everything that is wrong with them.
+// attempt is what the files were at one time, and the rules made of them.
+type attempt struct {
+	folders []folder
+	mark    fingerprint
+	rules   *Rules
+	since   time.Time // when they came into force
+}
+
+// New reads the rules. If anything is wrong with them, those that were in force
+// before go on, as they were kept; if none were kept, New fails with an error that
+// says everything that is wrong.
 func New(o Options) (*Book, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -85,16 +110,66 @@ func New(o Options) (*Book, error) {
 	if b.metrics, err = newMetrics(o.Registerer); err != nil {
 		return nil, fmt.Errorf("rulebook metrics: %w", err)
 	}
-	if b.tried, err = b.look(); err != nil {
-		return nil, err
+	now, err := b.read()
+	b.tried = now.mark
+	if err != nil {
+		err = b.fallBack(err)
+	} else {
+		b.rules.Store(now.rules.Set)
+		b.succeeded(now)
 	}
-	loaded, err := o.Sources.Load(o.Schema)
 	if err != nil {
 		return nil, err
 	}
-	b.rules.Store(loaded.Set)
-	b.succeeded(loaded)
 	return b, nil
+}
+
+// fallBack puts the rules in force that were so before the start, all of them and
+// no others. What the configuration says of a rule that is not among them has no
+// effect meanwhile.
+func (b *Book) fallBack(wrong error) error {
+	kept := archive(b.options.Keep)
+	if kept == "" {
+		return wrong
+	}
+	folders, since, err := kept.load(b.options.MaxBytes)
+	if errors.Is(err, os.ErrNotExist) {
+		return wrong
+	}
+	var loaded *Rules
+	if err == nil {
+		loaded, err = load(folders, b.options.Schema)
+	}
+	if err == nil {
+		err = b.options.Accept(loaded.Set)
+	}
+	if err != nil {
+		return fmt.Errorf("%w\nthe rules that were in force before cannot be used either: %w", wrong, err)
+	}
+	b.rules.Store(loaded.Set)
+	b.failure = wrong
+	b.metrics.inForce(since, loaded)
+	b.metrics.kept.Set(1)
+	b.metrics.failed()
+	b.options.Logger.Error("rule files are not right; the rules that were in force before the start go on",
+		"since", since, "rules", loaded.Set.Len(), "error", shorten(wrong.Error(), maxLogged))
+	return nil
+}
+
+// read makes rules of the files as they are now.
+func (b *Book) read() (attempt, error) {
+	folders, mark, err := read(b.options.Sources.places(), b.options.MaxBytes)
+	if err != nil {
+		return attempt{}, err
+	}
+	now := attempt{folders: folders, mark: mark}
+	if now.rules, err = load(folders, b.options.Schema); err == nil {
+		err = b.options.Sources.checkNamed(now.rules.Set)
+	}
+	if err == nil {
+		err = b.options.Accept(now.rules.Set)
+	}
+	return now, err
 }
 
 // Rules are those in force.
@@ -106,12 +181,14 @@ type User interface {
 	// returns them already while it runs: what they lead to may come at once.
 	UseRules(rules *rule.Set) error
 	// RulesChanged is told how each attempt at a change ended: nil if other rules
-	// are in force now. It must not wait for anybody.
+	// are in force now. The first attempt after a start with wrong files is one. It
+	// must not wait for anybody.
 	RulesChanged(failure error)
 }
 
 // Run watches the files until ctx ends, and puts what changes in force. It runs once.
 func (b *Book) Run(ctx context.Context, user User) error {
+	b.keep()
 	w := watch(b.options.Sources.directories(), b.options.Logger)
 	defer w.close()
 	ticker := time.NewTicker(b.options.Interval)
@@ -143,28 +220,25 @@ func (b *Book) Run(ctx context.Context, user User) error {
 
 // look returns what the files are now.
 func (b *Book) look() (fingerprint, error) {
-	return fingerprintOf(b.options.Sources.directories(), b.options.MaxBytes)
+	return fingerprintOf(b.options.Sources.places(), b.options.MaxBytes)
 }
 
 // follow reads the rules anew if a file has changed, and again as long as
 // something is wrong: it may have been the disk. It reports whether the files
 // have kept still meanwhile; what was read of others is worth nothing.
 func (b *Book) follow(user User) (still bool) {
-	now, err := b.look()
-	if err == nil && now == b.tried && b.failure == nil {
+	b.keep() // what could not be kept before
+	if now, err := b.look(); err == nil && now == b.tried && b.failure == nil {
 		return true
 	}
-	var loaded *Rules
-	if err == nil {
-		loaded, err = b.options.Sources.Load(b.options.Schema)
-		if then, _ := b.look(); then != now {
-			return false
-		}
+	now, err := b.read()
+	if then, _ := b.look(); then != now.mark {
+		return false
 	}
-	again := now == b.tried
-	b.tried = now
+	again := now.mark == b.tried
+	b.tried = now.mark
 	if err == nil {
-		err = b.use(loaded, user)
+		err = b.use(now, user)
 	}
 	if err != nil {
 		b.failed(err, again)
@@ -175,35 +249,62 @@ func (b *Book) follow(user User) (still bool) {
 }
 
 // use puts rules in force.
-func (b *Book) use(loaded *Rules, user User) error {
-	before := b.rules.Swap(loaded.Set)
-	if err := user.UseRules(loaded.Set); err != nil {
+func (b *Book) use(now attempt, user User) error {
+	before := b.rules.Swap(now.rules.Set)
+	if err := user.UseRules(now.rules.Set); err != nil {
 		b.rules.Store(before)
 		return err
 	}
-	b.options.Logger.Info("rules have changed", changes(before, loaded.Set)...)
-	b.succeeded(loaded)
+	b.options.Logger.Info("rules have changed", changes(before, now.rules.Set)...)
+	b.succeeded(now)
+	b.keep()
 	return nil
 }
 
-func (b *Book) succeeded(loaded *Rules) {
-	b.metrics.succeeded(b.options.Clock(), loaded)
-	for _, warning := range loaded.Set.Warnings() {
+func (b *Book) succeeded(now attempt) {
+	now.since = b.options.Clock()
+	b.unkept = &now
+	b.metrics.succeeded(now.since, now.rules)
+	for _, warning := range now.rules.Set.Warnings() {
 		b.options.Logger.Warn("rule runs, but perhaps not as meant", "warning", warning.String())
 	}
-	for _, f := range loaded.NotRun {
+	notRun := now.rules.NotRun
+	for _, f := range notRun {
 		b.options.Logger.Debug("rule does not run", "file", f.Path, "title", f.Title, "type", f.Type, "result", string(f.Result), "why", f.Why)
 	}
-	if n := len(loaded.NotRun); n > 0 {
+	if n := len(notRun); n > 0 {
 		b.options.Logger.Info("some of Elastic's rules do not run here; portcullisctl rule import says which and why", "count", n)
 	}
+}
+
+// keep keeps the files that are in force, unless they are kept already. Run calls
+// it and not New: until then the predecessor may still be there. If it fails,
+// what was kept before is removed, since that would bring back rules that
+// somebody has deleted, and follow tries again.
+func (b *Book) keep() {
+	kept := archive(b.options.Keep)
+	if b.unkept == nil || kept == "" {
+		return
+	}
+	err := kept.save(b.unkept.folders, b.unkept.since)
+	if err == nil {
+		b.unkept, b.keepError = nil, nil
+		b.metrics.kept.Set(1)
+		return
+	}
+	err = errors.Join(err, kept.remove())
+	b.metrics.kept.Set(0)
+	if b.keepError == nil || b.keepError.Error() != err.Error() {
+		b.options.Logger.Error("rules in force are not kept; a start with wrong rule files would fail", "error", err)
+	}
+	b.keepError = err
 }
 
 // failed tells of a failure: once, and not each time the same files are looked at.
 func (b *Book) failed(err error, again bool) {
 	b.metrics.failed()
 	if !again || b.failure == nil || b.failure.Error() != err.Error() {
-		b.options.Logger.Error("rules have changed and are not right; those before stay in force", "error", shorten(err.Error(), maxLogged))
+		b.options.Logger.Error("rule files have changed and are not right; the rules before stay in force", "error", shorten(err.Error(), maxLogged))
 	}
 }
 

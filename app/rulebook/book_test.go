@@ -67,6 +67,7 @@ type harness struct {
 	dir  string
 	user *user
 	log  *logged
+	stop func()
 }
 
 // options are those of a Book over a folder.
@@ -83,24 +84,31 @@ func follow(t *testing.T, dir string, change func(*Options, *user)) *harness {
 	t.Helper()
 	h := &harness{t: t, dir: dir, user: &user{outcomes: make(chan error, 100)}, log: &logged{}}
 	o := options(dir)
-	o.Logger = slog.New(slog.NewTextHandler(h.log, nil))
 	if change != nil {
 		change(&o, h.user)
 	}
+	h.begin(o)
+	t.Cleanup(func() { h.stop() })
+	return h
+}
+
+// begin makes the Book and runs it until stop.
+func (h *harness) begin(o Options) {
+	h.t.Helper()
+	o.Logger = slog.New(slog.NewTextHandler(h.log, nil))
 	var err error
 	if h.Book, err = New(o); err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(h.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- h.Run(ctx, h.user) }()
-	t.Cleanup(func() {
+	h.stop = func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("run ended with %v", err)
+			h.t.Errorf("run ended with %v", err)
 		}
-	})
-	return h
+	}
 }
 
 // await waits for an outcome.
@@ -366,6 +374,9 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `
+# HELP portcullis_rules_kept Whether the rule files in force are kept on disk. If not (0), a start with wrong files fails.
+# TYPE portcullis_rules_kept gauge
+portcullis_rules_kept 0
 # HELP portcullis_rules_last_reload_success_timestamp_seconds When rules were last put in force.
 # TYPE portcullis_rules_last_reload_success_timestamp_seconds gauge
 portcullis_rules_last_reload_success_timestamp_seconds 1000

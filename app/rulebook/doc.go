@@ -9,6 +9,18 @@
 // that the configuration names is still there, the rules go on as they were. Why
 // is told by the log, by a metric, and by whatever Run is given to tell it to.
 //
+// # A start is no change
+//
+// A server does not choose when it starts: it runs out of memory, its node is
+// drained. So what a running server refuses must not keep the next one from
+// starting, since nothing is judged until it has. The files of the rules in force
+// are kept, all together in one archive, each byte of them, with where they were
+// read; the shipped rules, too, as those of another version may not go together
+// with the rest. A start with wrong files puts those in force, and tells of it as
+// Run does of a bad change. They are taken as a whole, and only while something is
+// wrong: no rule comes back that was deleted while the files were right. Where
+// nothing is kept, as at the very first start, wrong files are an error.
+//
 // # Noticing changes
 //
 // The kernel tells of changes (inotify). What it does not tell of (a folder that

@@ -3,57 +3,45 @@ package rulebook
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"hash"
-	"os"
 
 	"github.com/portcullis-dev/portcullis/rule/source"
 )
 
-// fingerprint tells contents of folders apart.
+// fingerprint tells contents of folders apart. What cannot be read is a part of
+// it, too, so that it differs once it can.
 type fingerprint [sha256.Size]byte
 
-// errTooMuch ends a look at folders.
-var errTooMuch = errors.New("too much to read")
-
-// fingerprintOf looks at every file in the folders that may be read for rules.
-// What cannot be read is a part of it, too, so that it differs once it can. The
-// error says that there are more than maxBytes to read.
-func fingerprintOf(directories []string, maxBytes int) (fingerprint, error) {
-	h := sha256.New()
-	total := 0
-	for _, dir := range directories {
-		writeText(h, dir)
-		err := source.Walk(os.DirFS(dir), dir, isRuleFile, func(f source.File) error {
-			writeText(h, f.Name)
-			writeText(h, f.Text)
-			if f.Err != nil {
-				writeText(h, f.Err.Error())
-			}
-			if total += len(f.Text); total > maxBytes {
-				return errTooMuch
-			}
-			return nil
-		})
-		switch {
-		case errors.Is(err, errTooMuch):
-			return fingerprint{}, fmt.Errorf("%s: the rule files of all folders have more than %d bytes", dir, maxBytes)
-		case err != nil:
-			writeText(h, err.Error())
-		}
+// fingerprintOf looks at every rule file. The error is that of scan.
+func fingerprintOf(places []place, maxBytes int) (fingerprint, error) {
+	h := newHasher()
+	if err := scan(places, maxBytes, h.visit); err != nil {
+		return fingerprint{}, err
 	}
-	return fingerprint(h.Sum(nil)), nil
+	return h.sum(), nil
 }
 
-// isRuleFile accepts the files of both formats, and rules' tests, which are read
-// by nobody here: to look at one in vain costs less than to know too much.
-func isRuleFile(path string) bool { return source.HasExtension(path, ".yaml", ".yml", ".toml") }
+// hasher makes a fingerprint of what scan visits.
+type hasher struct{ hash hash.Hash }
 
-// writeText writes a text with its length, so that no two sequences of texts look alike.
-func writeText(h hash.Hash, text string) {
+func newHasher() hasher { return hasher{sha256.New()} }
+
+func (h hasher) visit(p place, f source.File) {
+	h.text(string(p.kind))
+	h.text(p.dir)
+	h.text(f.Name)
+	h.text(f.Text)
+	if f.Err != nil {
+		h.text(f.Err.Error())
+	}
+}
+
+// text writes a text with its length, so that no two sequences of texts look alike.
+func (h hasher) text(text string) {
 	var length [8]byte
 	binary.BigEndian.PutUint64(length[:], uint64(len(text)))
-	h.Write(length[:])
-	h.Write([]byte(text))
+	h.hash.Write(length[:])
+	h.hash.Write([]byte(text))
 }
+
+func (h hasher) sum() fingerprint { return fingerprint(h.hash.Sum(nil)) }

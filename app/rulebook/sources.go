@@ -49,53 +49,35 @@ type Rules struct {
 // the lines that it is about. A folder that does not exist is an error: a rule
 // that is silently not there is an attack that is silently not seen.
 func (s Sources) Load(schema *field.Schema) (*Rules, error) {
-	options := rule.Options{Schema: schema}
-	var sets []*rule.Set
-	var errs []error
-	keep := func(where string, set *rule.Set, err error) {
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", where, readable(err)))
-		}
-		sets = append(sets, set)
-	}
-	if s.Shipped {
-		set, err := rule.Load(config.Rules(), options)
-		keep("shipped rules", set, err)
-	}
-	for _, dir := range s.Directories {
-		set, err := rule.LoadDir(dir, options)
-		keep("rules in "+dir, set, err)
-	}
-	loaded := &Rules{}
-	for _, dir := range s.Elastic {
-		set, notRun, err := loadElastic(dir, options)
-		keep("Elastic's rules in "+dir, set, err)
-		loaded.NotRun = append(loaded.NotRun, notRun...)
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	all, err := rule.Merge(sets...)
+	folders, _, err := read(s.places(), defaultMaxBytes)
 	if err != nil {
 		return nil, err
 	}
-	loaded.Set = all
-	return loaded, s.checkNamed(all)
+	loaded, err := load(folders, schema)
+	if err != nil {
+		return nil, err
+	}
+	return loaded, s.checkNamed(loaded.Set)
 }
 
-// loadElastic reads a folder of Elastic's rules. Rules that cannot run here are
-// no error; files that are broken are one.
-func loadElastic(dir string, options rule.Options) (*rule.Set, []elastic.File, error) {
-	imported, err := elastic.Load(dir, options)
-	if err != nil {
-		return nil, nil, err
+// load makes rules of files.
+func load(folders []folder, schema *field.Schema) (*Rules, error) {
+	loaded := &Rules{}
+	sets := make([]*rule.Set, 0, len(folders))
+	var errs []error
+	for _, f := range folders {
+		set, notRun, err := f.load(schema)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", f.place, readable(err)))
+		}
+		sets = append(sets, set)
+		loaded.NotRun = append(loaded.NotRun, notRun...)
 	}
-	if imported.Count(elastic.Broken) > 0 {
-		return nil, nil, &rule.InvalidError{Problems: imported.Problems()}
+	err := errors.Join(errs...)
+	if err == nil {
+		loaded.Set, err = rule.Merge(sets...)
 	}
-	set, err := imported.Set()
-	notRun := slices.DeleteFunc(slices.Clone(imported.Files), func(f elastic.File) bool { return f.Result == elastic.Loaded })
-	return set, notRun, err
+	return loaded, err
 }
 
 // checkNamed refuses settings for rules that do not exist: somebody believes

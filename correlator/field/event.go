@@ -188,5 +188,23 @@ func bookkeepingFields() []definition {
 		}
 		return e.Source
 	}
-	return []definition{request, provider}
+	return []definition{request, provider, trimmed()}
+}
+
+func trimmed() definition {
+	return definition{
+		Info: Info{Name: "portcullis.trimmed", Type: value.Number, Source: both,
+			Doc: "How many bytes of it are not kept: large objects, the ends of long texts and lists. Rules have seen them."},
+		set: func(e *event.Event, given input) error {
+			n, err := given.whole(0, math.MaxInt32)
+			e.Trimmed = int(n)
+			return err
+		},
+		write: func(e *event.Event) any {
+			if e.Trimmed == 0 {
+				return nil
+			}
+			return e.Trimmed
+		},
+	}
 }

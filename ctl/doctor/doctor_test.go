@@ -267,6 +267,9 @@ func TestChecks(t *testing.T) {
 		"a flood": {said(func(d *status.Document) {
 			d.Losses = []status.Loss{{Source: "pod/x", Cause: "telemetry-limit", Lost: 2, From: ago(time.Hour), To: ago(time.Minute)}}
 		}), "losses", Warn, "1 pod or user did"},
+		"notifications that were dropped": {said(func(d *status.Document) {
+			d.Unsent = []status.Unsent{{Sink: "siem", Dropped: 3, Rejected: 2, Newest: ago(time.Minute)}}
+		}), "notifications", Warn, "siem never got 3 that there was no room for and 2 that it did not want, until 60s ago"},
 		"set aside":  {said(func(d *status.Document) { d.Rejects.Events = 2 }), "set aside", Warn, "2 audit events"},
 		"bad rules":  {said(func(d *status.Document) { d.Rules.Refused = true }), "rules", Fail, "not right"},
 		"no rules":   {said(func(d *status.Document) { d.Rules.Loaded = 0 }), "rules", Fail, "none"},
@@ -338,7 +341,7 @@ func TestServerIsDown(t *testing.T) {
 	}
 	want := map[string]State{
 		"server": Fail, "status": Fail, "webhook": OK, "agents": OK, "quarantines": OK,
-		"store": Unknown, "audit": Unknown, "losses": Unknown, "set aside": Unknown, "rules": Unknown,
+		"store": Unknown, "audit": Unknown, "losses": Unknown, "set aside": Unknown, "notifications": Unknown, "rules": Unknown,
 	}
 	if diff := cmp.Diff(want, states); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

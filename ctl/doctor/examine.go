@@ -68,7 +68,7 @@ func (p *patient) report() *Report {
 	r.add(p.checkAPIServers()...)
 	r.add(p.checkAgents())
 	r.add(p.checkNodes()...)
-	r.add(p.checkLosses(), p.checkRejects(), p.checkRules(), p.checkQuarantines())
+	r.add(p.checkLosses(), p.checkRejects(), p.checkNotifications(), p.checkRules(), p.checkQuarantines())
 	r.Status = p.says
 	return r
 }

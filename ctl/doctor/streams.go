@@ -190,3 +190,28 @@ func (p *patient) checkRejects() Check {
 		"Somebody may be hiding something, or the API server is of a kind that Portcullis does not know. " +
 			"The events are files in the folder rejects of the server's volume: look at them, then remove them."}
 }
+
+// checkNotifications: did everybody hear of everything who should?
+func (p *patient) checkNotifications() Check {
+	const name = "notifications"
+	if p.says == nil {
+		return p.silent(name)
+	}
+	var says []string
+	for _, u := range p.says.Unsent {
+		var missed []string
+		if u.Dropped > 0 {
+			missed = append(missed, fmt.Sprintf("%d that there was no room for", u.Dropped))
+		}
+		if u.Rejected > 0 {
+			missed = append(missed, fmt.Sprintf("%d that it did not want", u.Rejected))
+		}
+		says = append(says, u.Sink+" never got "+strings.Join(missed, " and ")+", until "+p.ago(u.Newest)+" ago")
+	}
+	if len(says) == 0 {
+		return Check{name, OK, "none was lost in the last hour", ""}
+	}
+	return Check{name, Warn, strings.Join(says, "; "),
+		"Is the receiver up, and does it take what it is sent? The server's log says what it answered. The detections themselves are Events of their pods and, if the rule says so, Quarantines:" +
+			p.kubectl("logs statefulset/portcullis")}
+}

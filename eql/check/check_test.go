@@ -97,6 +97,7 @@ func TestSilence(t *testing.T) {
 		`sequence by container.id with maxspan=1m [process where true] by process.pid ![file where true] by process.pid until [any where true] by process.pid`,
 		`sequence by ?nobody with maxspan=1m [process where true] with runs=5`,
 		`sequence by container.id with maxspan=1s [process where true] with runs=1 [file where true]`,
+		`sequence by container.id with maxspan=24h [process where true] [file where true]`,
 	} {
 		if _, diags := run(t, "", query, check.Options{}); len(diags) > 0 {
 			t.Errorf("%s\n%s", query, diags.Render())

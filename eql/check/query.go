@@ -1,6 +1,8 @@
 package check
 
 import (
+	"time"
+
 	"github.com/portcullis-dev/portcullis/eql/ast"
 	"github.com/portcullis-dev/portcullis/eql/token"
 	"github.com/portcullis-dev/portcullis/eql/value"
@@ -14,6 +16,9 @@ const (
 	// maxKeys bounds the fields that a step joins by.
 	maxKeys = 16
 )
+
+// MaxSpan is the longest maxspan. Whatever could be part of a sequence is kept for a few times as long.
+const MaxSpan = 24 * time.Hour
 
 func (c *checker) query(q *ast.Query) {
 	switch body := q.Body.(type) {
@@ -97,6 +102,9 @@ func (c *checker) span(s *ast.Sequence, missing bool) {
 	switch {
 	case s.MaxSpan != nil && s.MaxSpan.Value <= 0:
 		c.error(s.MaxSpan, "", "maxspan must be longer than nothing")
+	case s.MaxSpan != nil && s.MaxSpan.Value > MaxSpan:
+		c.error(s.MaxSpan, "write sequence … with maxspan=24h",
+			"maxspan is longer than %dh: everything that could be part of the sequence is kept for a few times as long", MaxSpan/time.Hour)
 	case s.MaxSpan != nil:
 	case missing:
 		c.error(head(s, "sequence"), "write sequence … with maxspan=1m",

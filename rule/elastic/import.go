@@ -101,6 +101,18 @@ func LoadFiles(paths []string, o rule.Options) (*Import, error) {
 	return l.result(), nil
 }
 
+// LoadTexts is Load for files that are read already, whatever they are called.
+func LoadTexts(files []source.File, o rule.Options) (*Import, error) {
+	l, err := newLoader(o)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		l.read(f)
+	}
+	return l.result(), nil
+}
+
 // IsRuleFile reports whether a path is that of a file that Load reads.
 func IsRuleFile(path string) bool { return source.HasExtension(path, ".toml") }
 

@@ -34,16 +34,6 @@ const (
 	apiServerDown   fault = "kube-apiserver killed and started"
 )
 
-// isKill reports whether it is a kill -9 of the server, more than others.
-func (f fault) isKill() bool {
-	switch f {
-	case killAtRandom, killAtStart, killAtDelivery, killAtPoint, killAtRelease, releasedDown:
-		return true
-	default:
-		return false
-	}
-}
-
 // faults say how each is injected. The server runs and is ready before and after.
 func (s *suite) faults() map[fault]func(context.Context) error {
 	return map[fault]func(context.Context) error{
@@ -219,79 +209,69 @@ func (s *suite) hangDisk(ctx context.Context) error {
 // jump starts the server with another clock, and then with the right one. Nothing goes on across a
 // jump: what happens before it and what happens after it are joined by the time of each.
 func (s *suite) jump(ctx context.Context) error {
-	return s.elsewhen(ctx, func(ahead time.Duration) error {
-		if err := s.startWithClock(ctx, ahead); err != nil {
-			return err
-		}
-		s.feed.resume()
-		s.wait(ctx, 8*time.Second)
-		s.server.kill() // The store has what happens at that time, and the next process has the same clock.
-		if err := s.server.restart(ctx); err != nil {
-			return err
-		}
-		s.wait(ctx, 2*time.Second)
-		return s.startWithClock(ctx, 0)
-	})
-}
-
-// setClock sets the clock of the running server, and then sets it right.
-func (s *suite) setClock(ctx context.Context) error {
-	return s.elsewhen(ctx, func(ahead time.Duration) error {
-		if err := s.startWithClock(ctx, time.Second); err != nil { // Only a clock that is wrong can be set.
-			return err
-		}
-		if err := s.setTo(ctx, ahead); err != nil {
-			return err
-		}
-		s.feed.resume()
-		s.wait(ctx, 8*time.Second)
-		limited, cancel := context.WithTimeout(ctx, readyPatience)
-		defer cancel()
-		if err := s.feed.quiesce(limited); err != nil {
-			return err
-		}
-		if err := s.awaitMade(ctx, 20*time.Second); err != nil {
-			return err
-		}
-		s.site.Ahead = 0
-		return s.setTo(ctx, 0)
-	})
-}
-
-// setTo sets the clock of the running server, and waits until it has measured all others anew.
-func (s *suite) setTo(ctx context.Context, ahead time.Duration) error {
-	if err := clockshift.Set(s.server.process.PID(), ahead); err != nil {
-		return err
-	}
-	if err := s.awaitClocks(ctx, ahead); err != nil {
-		return err
-	}
-	return s.feed.reconnect(ctx) // Agents' clocks are measured as they connect, and else within seconds.
-}
-
-// elsewhen has something happen to the server's clock, with pods that nothing happens in at other times.
-func (s *suite) elsewhen(ctx context.Context, do func(ahead time.Duration) error) error {
 	s.releases.happening.Lock()
 	defer s.releases.happening.Unlock()
-	ahead := 3 * time.Minute
-	if s.random.IntN(2) == 0 {
-		ahead = -ahead
-	}
-	limited, cancel := context.WithTimeout(ctx, readyPatience)
-	defer cancel()
-	if err := s.feed.quiesce(limited); err != nil {
-		return err
-	}
 	before := s.feed.casting.Load()
-	sizes := map[plot]int{tokenUsed: 10, clientRun: 6, session: 4, shell: 4, harmless: 4}
-	if err := s.begin(ctx, sizes); err != nil {
+	if err := s.startWithClock(ctx, s.ahead()); err != nil {
 		return err
 	}
-	if err := do(ahead); err != nil {
+	if err := s.live(ctx); err != nil {
+		return err
+	}
+	s.server.kill() // The store has what happens at that time, and the next process has the same clock.
+	if err := s.server.restart(ctx); err != nil {
+		return err
+	}
+	s.wait(ctx, 2*time.Second)
+	if err := s.startWithClock(ctx, 0); err != nil {
 		return err
 	}
 	s.feed.casting.Store(before)
 	s.feed.resume()
+	return nil
+}
+
+// setClock sets the clock of the running server while everything goes on, and sets it right again. The server goes by the clock
+// that it was started with.
+func (s *suite) setClock(ctx context.Context) error {
+	s.releases.happening.Lock()
+	defer s.releases.happening.Unlock()
+	ahead := s.ahead()
+	const started = time.Second // Only a clock that is wrong can be set.
+	if err := s.startWithClock(ctx, started); err != nil {
+		return err
+	}
+	s.feed.resume()
+	for _, now := range []time.Duration{ahead, started} {
+		s.wait(ctx, 3*time.Second)
+		if err := clockshift.Set(s.server.process.PID(), now); err != nil {
+			return err
+		}
+		s.wait(ctx, 5*time.Second)
+	}
+	if err := s.startWithClock(ctx, 0); err != nil {
+		return err
+	}
+	s.feed.resume()
+	return nil
+}
+
+// ahead is how far a clock jumps.
+func (s *suite) ahead() time.Duration {
+	if s.random.IntN(2) == 0 {
+		return -3 * time.Minute
+	}
+	return 3 * time.Minute
+}
+
+// live has things happen for some seconds, in pods that nothing happens in at other times. They are made now: by a clock that
+// was set back, one that was made before is yet to come.
+func (s *suite) live(ctx context.Context) error {
+	if err := s.begin(ctx, map[plot]int{tokenUsed: 10, clientRun: 6, session: 4, shell: 4, harmless: 4}); err != nil {
+		return err
+	}
+	s.feed.resume()
+	s.wait(ctx, 8*time.Second)
 	return nil
 }
 
@@ -310,16 +290,7 @@ func (s *suite) startWithClock(ctx context.Context, ahead time.Duration) error {
 	if err := s.server.restart(ctx); err != nil {
 		return err
 	}
-	if err := s.awaitClocks(ctx, ahead); err != nil {
-		return err
-	}
-	// What is known of the clocks is stored with the next canary: a process that is killed before leaves the next one to
-	// correct times by what was right before the jump, until a canary has come back.
-	select {
-	case <-time.After(4 * s.site.Config.Audit.CanaryPeriod.Duration):
-	case <-ctx.Done():
-	}
-	return nil
+	return s.awaitClocks(ctx, ahead)
 }
 
 // jumpOfAPIServer sets an API server's clock. It is known as soon as a canary has come back.

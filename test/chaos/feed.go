@@ -283,16 +283,6 @@ func (f *feed) breathe(ctx context.Context) error {
 	return nil
 }
 
-// reconnect cuts and makes all agents' connections.
-func (f *feed) reconnect(ctx context.Context) error {
-	for _, a := range f.agents {
-		if err := a.reconnect(ctx, 0); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // reconnect cuts an agent's connection, and makes it again after a pause.
 func (a *agent) reconnect(ctx context.Context, pause time.Duration) error {
 	a.connection.Lock()

@@ -53,6 +53,7 @@ func main() {
 	seed := flag.Uint64("seed", 1, "what chance decides")
 	long := flag.Duration("for", 10*time.Minute, "how long faults are injected")
 	keep := flag.String("keep", "", "a directory that the server's log is copied to")
+	binary := flag.String("binary", "", "a server that is built already, with its symbols")
 	only := flag.String("only", "", "inject only faults with this in their name")
 	flag.Parse()
 	isolated, status, err := disk.Isolate()
@@ -65,7 +66,7 @@ func main() {
 	log.SetLogger(logr.Discard()) // The API client's.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	opts := full(*seed, *long, isolated)
-	opts.keep = *keep
+	opts.keep, opts.binary = *keep, *binary
 	maps.DeleteFunc(opts.deck, func(f fault, _ int) bool { return !strings.Contains(string(f), *only) })
 	err = errNoFault
 	if len(opts.deck) > 0 {

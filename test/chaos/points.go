@@ -20,6 +20,8 @@ func points() []point {
 		{"detection made, nothing done about it", module + "app.(*responder).Handle"},
 		{"quarantine due, not in force", module + "quarantine.(*Manager).Quarantine"},
 		{"quarantine in force, its object not written", module + "quarantine.(*Manager).write"},
+		{"quarantine's object written, that not recorded", module + "record.(*Book).Written"},
+		{"quarantine in force, people not told", module + "app.(*responder).tell"},
 		{"record on its way to the store", module + "jetstream.(*Bucket).Put"},
 		{"people about to be told", module + "notify.(*HTTP).Send"},
 		{"people told, not noted", module + "jetstream.(*Bucket).Delete"},

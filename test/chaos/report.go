@@ -55,16 +55,12 @@ func (r *report) print(w io.Writer) error {
 func (r *report) printFaults(w io.Writer) {
 	s := r.suite
 	fmt.Fprintf(w, "FAULTS INJECTED (seed %d, %s)\t\n", s.opts.seed, s.opts.long)
-	kills := 0
 	names := make([]fault, 0, len(s.injected))
 	for f := range s.injected {
 		names = append(names, f)
 	}
 	slices.Sort(names)
 	for _, f := range names {
-		if f.isKill() {
-			kills += s.injected[f]
-		}
 		fmt.Fprintf(w, "  %s\t%d\n", f, s.injected[f])
 	}
 	for _, p := range points() {
@@ -73,7 +69,7 @@ func (r *report) printFaults(w io.Writer) {
 		}
 	}
 	fmt.Fprintf(w, "  receiver of detections refused\t%d\n", r.receiverFailed)
-	fmt.Fprintf(w, "  kill -9 in all\t%d\n", kills)
+	fmt.Fprintf(w, "  ends without warning in all\t%d\n", s.server.life-len(s.server.graceful))
 	if s.points == nil {
 		fmt.Fprintln(w, "  (killing at chosen points is not possible here)\t")
 	}

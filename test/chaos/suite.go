@@ -27,6 +27,8 @@ type options struct {
 	late time.Duration
 	// disk: the store is on a disk of its own, which can be full and can hang. The program must be isolated.
 	disk bool
+	// binary is a server that is built already; if it is empty, one is built.
+	binary string
 	// keep is a directory that the server's log is copied to; none if empty.
 	keep string
 	// casts are how many pods play each plot, rates how many stories of each happen in a second.
@@ -142,8 +144,11 @@ func setUp(t standalone.TB, opts options) (*suite, error) {
 			}
 		})
 	}
-	s.say("the server is built")
-	binary := serverprocess.Build(t, t.TempDir())
+	binary := opts.binary
+	if binary == "" {
+		s.say("the server is built")
+		binary = serverprocess.Build(t, t.TempDir())
+	}
 	var err error
 	if s.points, err = findPoints(binary); err != nil {
 		return nil, err
@@ -231,7 +236,9 @@ func (s *suite) begin(ctx context.Context, sizes map[plot]int) error {
 	return nil
 }
 
-// awaitClocks waits until the server has measured how far the API servers' clocks are off from its own, which is ahead of ours.
+// awaitClocks waits until the server has measured how far the API servers' clocks are off from its own, which is ahead of
+// ours, and has stored it. That it does with the next canary: a process that is killed before leaves the next one to correct
+// times by what was right before a jump, until a canary has come back.
 func (s *suite) awaitClocks(ctx context.Context, ahead time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
@@ -239,6 +246,10 @@ func (s *suite) awaitClocks(ctx context.Context, ahead time.Duration) error {
 		if err := s.site.AwaitClock(ctx, "audit/"+a.Name, a.Ahead()-ahead); err != nil {
 			return err
 		}
+	}
+	select {
+	case <-time.After(3 * s.site.Config.Audit.CanaryPeriod.Duration):
+	case <-ctx.Done():
 	}
 	return nil
 }

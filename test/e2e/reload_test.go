@@ -33,7 +33,8 @@ spec:
 `
 
 // testReload adds a rule to the installation as the chart's README says, and then
-// breaks its file. The server's pod stays the same all the time.
+// breaks its file. The server's pod stays the same, and when it is killed, its successor
+// has the same rules.
 func testReload(t *testing.T, w *world) {
 	pods := w.deploy(t, "web-0", "reloaded")
 	before, first := w.server(t), pods[0]
@@ -49,7 +50,17 @@ func testReload(t *testing.T, w *world) {
 	second := w.deploy(t, "web-1", "reloaded")[0]
 	w.quietly(t, second, "true")
 	w.await(t, ruleReloaded, second)
+	if after := w.server(t); after != before {
+		t.Errorf("the server's pod was %s and is %s", before, after)
+	}
 
+	w.killServer(t)
+	w.check(t, w.Admin().AwaitLog(step(t), harness.Namespace, "statefulset/portcullis", "before the start go on"))
+	third := w.deploy(t, "web-2", "reloaded")[0]
+	w.quietly(t, third, "true")
+	w.await(t, ruleReloaded, third)
+
+	before = w.server(t)
 	w.setRule(t, reloadedRule)
 	w.check(t, w.Admin().AwaitLog(step(t), harness.Namespace, "statefulset/portcullis", "added=0 changed=0 removed=0"))
 	if after := w.server(t); after != before {

@@ -1,8 +1,8 @@
 // Command ingestbench measures the way of audit events into the server.
 //
 // First, what an event costs from the JSON of its list to the candidates that 71
-// rules make of it, beside what only parsing the same bytes costs with the JSON
-// parsers there are, and what encoding/json costs into the API's own types. The
+// rules make of it, beside what only parsing the same bytes costs with the fastest JSON
+// parser (see folder parsers), and what encoding/json costs into the API's own types. The
 // events are recorded ones.
 //
 // Then the whole way: a client that sends lists over HTTP/2 and TLS as an API
@@ -29,11 +29,15 @@ func main() {
 	flag.DurationVar(&o.length, "time", 100*time.Millisecond, "how much time of a processor one measurement of decoding takes")
 	flag.IntVar(&o.batches, "batches", 400, "how many lists are sent to the server for one measurement")
 	serve := flag.Int("serve", -1, "be the server, with that many open sequences; for the process that the command starts")
+	write := flag.String("write", "", "only write the measured list of events to this `file`")
 	flag.Parse()
 	var err error
-	if *serve >= 0 {
+	switch {
+	case *serve >= 0:
 		err = server(os.Stdin, os.Stdout, *serve)
-	} else {
+	case *write != "":
+		err = writeList(*write, o.recording)
+	default:
 		err = run(os.Stdout, o)
 	}
 	if err != nil {
@@ -57,4 +61,13 @@ func run(out io.Writer, o options) error {
 	decoded := decoding(out, events, o.rounds, o.length)
 	fmt.Fprintln(out)
 	return errors.Join(decoded, wholeWay(out, events, o.batches))
+}
+
+// writeList writes a list of recorded events.
+func writeList(path, recording string) error {
+	events, err := recorded(recording)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, list(events), 0o600)
 }

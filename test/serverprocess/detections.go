@@ -48,7 +48,14 @@ type Detection struct {
 			Candidates   []string `json:"candidates"`
 			State        string   `json:"state"`
 			SupersededBy string   `json:"superseded_by"`
-			Events       []struct {
+			Coverage     struct {
+				Status string `json:"status"`
+				Holes  []struct {
+					Source string `json:"source"`
+					Cause  string `json:"cause"`
+				} `json:"holes"`
+			} `json:"coverage"`
+			Events []struct {
 				ID     string    `json:"id"`
 				Kind   string    `json:"kind"`
 				Time   time.Time `json:"time"`

@@ -41,7 +41,7 @@ type gateway struct {
 	deliveries sync.WaitGroup
 }
 
-func (s *Site) openGateway(t standalone.TB, machines []APIServerOptions) {
+func (s *Site) openGateway(t standalone.TB, machines []APIServerOptions, watchLag time.Duration) {
 	t.Helper()
 	if len(machines) == 0 {
 		return
@@ -66,6 +66,9 @@ func (s *Site) openGateway(t standalone.TB, machines []APIServerOptions) {
 	g := &gateway{url: "https://" + listener.Addr().String(), ca: ca.Bundle().PEM(), proxy: s.reverseProxy(t), ctx: ctx}
 	for _, m := range machines {
 		g.servers = append(g.servers, s.servers[m.Name])
+	}
+	if watchLag > 0 {
+		g.proxy.ModifyResponse = lagging{by: watchLag, running: &g.deliveries}.modify
 	}
 	server := &http.Server{
 		Handler: g, ReadHeaderTimeout: requestTimeout, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),

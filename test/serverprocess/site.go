@@ -41,6 +41,8 @@ type Options struct {
 	// APIServers are the control plane's machines, by name; the server's canaries fly to them in
 	// turn. None: the server asks the real API server, whose audit events nobody sends.
 	APIServers []APIServerOptions
+	// WatchLag is how much later than others the server hears of pods. It takes APIServers.
+	WatchLag time.Duration
 }
 
 // Site is an API server with Portcullis installed, and the server's process if it runs.
@@ -93,7 +95,7 @@ func New(t standalone.TB, opts Options) *Site {
 	for _, o := range opts.APIServers {
 		s.servers[o.Name] = s.newAPIServer(t, o)
 	}
-	s.openGateway(t, opts.APIServers)
+	s.openGateway(t, opts.APIServers, opts.WatchLag)
 	s.writeKubeconfig(t)
 	return s
 }

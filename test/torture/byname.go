@@ -17,6 +17,8 @@ type arrival struct {
 // byName joins as is usual elsewhere: by the pod's name, in the order of arrival, within the span. It has
 // the advantage of true times: no clock of its input is wrong.
 type byName struct {
+	chains []chain
+
 	mu   sync.Mutex
 	open map[string]map[string]arrival // by rule and name
 	// made are the pairs of marks that it joined, by rule, with how often.
@@ -25,15 +27,15 @@ type byName struct {
 
 type pair struct{ rule, first, done string }
 
-func newByName() *byName {
-	return &byName{open: map[string]map[string]arrival{}, made: map[pair]int{}}
+func newByName(chains []chain) *byName {
+	return &byName{chains: chains, open: map[string]map[string]arrival{}, made: map[pair]int{}}
 }
 
 // take takes what has arrived.
 func (b *byName) take(a arrival) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, c := range chains() {
+	for _, c := range b.chains {
 		open := b.open[c.rule]
 		if open == nil {
 			open = map[string]arrival{}

@@ -28,6 +28,8 @@ type size struct {
 	churn float64
 	// pause is the time for that.
 	pause time.Duration
+	// lasts is how long requests go on that go on for long; they end at most outlast after the end.
+	lasts, outlast time.Duration
 }
 
 // director has the pods act, round by round.
@@ -39,6 +41,8 @@ type director struct {
 	rand   *rand.Rand
 
 	slots []*slot
+	// end is when the last round begins, at the latest.
+	end time.Time
 	// pods are all that ever were.
 	pods   []*pod
 	rounds int
@@ -57,13 +61,17 @@ func (d *director) populate(ctx context.Context) error {
 	}
 	return d.each(ctx, d.slots, time.Time{}, func(ctx context.Context, s *slot, r *rand.Rand) (*pod, error) {
 		return d.people.make(ctx, s.pod.namespace, s.pod.name, r)
-	})
+	}, idle)
 }
 
 func namespaceName(n int) string { return fmt.Sprintf("team-%d", n) }
 
-// each gives each slot a pod, several at a time, until the deadline if there is one.
-func (d *director) each(ctx context.Context, slots []*slot, deadline time.Time, newPod func(context.Context, *slot, *rand.Rand) (*pod, error)) error {
+// idle is a pod that does nothing yet.
+func idle(*slot, *rand.Rand) {}
+
+// each gives each slot a pod, several at a time, until the deadline if there is one. Born is called as soon as
+// it is there, once at a time.
+func (d *director) each(ctx context.Context, slots []*slot, deadline time.Time, newPod func(context.Context, *slot, *rand.Rand) (*pod, error), born func(*slot, *rand.Rand)) error {
 	var (
 		wg   sync.WaitGroup
 		mu   sync.Mutex
@@ -84,21 +92,22 @@ func (d *director) each(ctx context.Context, slots []*slot, deadline time.Time, 
 		next++
 		return next - 1
 	}
-	put := func(s *slot, made *pod, failure error) {
+	put := func(i int, made *pod, failure error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if failure != nil {
 			err = failure
 			return
 		}
-		s.pod = made
+		slots[i].pod = made
 		d.pods = append(d.pods, made)
+		born(slots[i], sources[i])
 	}
 	for range workers {
 		wg.Go(func() {
 			for i := take(); i >= 0; i = take() {
 				made, failure := newPod(ctx, slots[i], sources[i])
-				put(slots[i], made, failure)
+				put(i, made, failure)
 			}
 		})
 	}
@@ -109,6 +118,7 @@ func (d *director) each(ctx context.Context, slots []*slot, deadline time.Time, 
 // run has rounds until the time is up.
 func (d *director) run(ctx context.Context, progress func(done time.Duration)) error {
 	begin := time.Now()
+	d.end = begin.Add(d.length)
 	for time.Since(begin) < d.length && ctx.Err() == nil {
 		if err := d.round(ctx); err != nil {
 			return err
@@ -129,7 +139,7 @@ func (d *director) round(ctx context.Context) error {
 	var heirs []*slot
 	plays := map[*slot]script{}
 	for _, s := range d.slots {
-		play := choose(d.rand, begin.Sub(s.pod.asked) > settledFor)
+		play := choose(d.rand, begin.Sub(s.pod.asked) > settledFor, begin.Add(d.lasts).Before(d.end.Add(d.outlast)))
 		if play.settled {
 			s.busyUntil = begin.Add(lastAct + settledFor)
 		}
@@ -140,11 +150,11 @@ func (d *director) round(ctx context.Context) error {
 		}
 	}
 	time.Sleep(time.Until(begin.Add(second)))
-	if err := d.each(ctx, heirs, time.Time{}, d.heir); err != nil {
+	err := d.each(ctx, heirs, time.Time{}, d.heir, func(s *slot, r *rand.Rand) {
+		d.feed.tell(s.pod, d.marker.play(s.pod, plays[s].heir, begin, r))
+	})
+	if err != nil {
 		return err
-	}
-	for _, s := range heirs {
-		d.feed.tell(s.pod, d.marker.play(s.pod, plays[s].heir, begin, d.rand))
 	}
 	time.Sleep(time.Until(begin.Add(lastAct)))
 	return d.churnSome(ctx)
@@ -165,7 +175,7 @@ func (d *director) churnSome(ctx context.Context) error {
 		}
 	}
 	d.rand.Shuffle(len(free), func(i, j int) { free[i], free[j] = free[j], free[i] })
-	if err := d.each(ctx, free, deadline, d.heir); err != nil {
+	if err := d.each(ctx, free, deadline, d.heir, idle); err != nil {
 		return err
 	}
 	time.Sleep(time.Until(deadline))

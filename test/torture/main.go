@@ -28,7 +28,7 @@ func main() {
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
-	o := options{late: late{usual: 2 * time.Second, worst: 40 * time.Second, again: 0.2}, cut: true, skew: true, drift: true}
+	o := options{late: late{usual: 2 * time.Second, worst: 20 * time.Second, again: 0.2}, cut: true, skew: true, drift: true}
 	o.churn, o.pause = 0.5, 2500*time.Millisecond
 	flags := flag.NewFlagSet("torture", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -39,6 +39,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.nodes, "nodes", 10, "how many nodes there are, each with an agent")
 	flags.IntVar(&o.restarts, "restarts", -1, "how often the server is killed; -1 is about every ten seconds")
 	flags.DurationVar(&o.late.worst, "late", o.late.worst, "how late an API server may deliver a batch")
+	flags.DurationVar(&o.lateness, "lateness", 30*time.Second, "the server's: how late an event may come; more than -late, and the time that a restart takes")
+	flags.DurationVar(&o.span, "span", 20*time.Second, "that of the rule with the longest span, in whole seconds; as shipped it has 1m")
+	flags.DurationVar(&o.lasts, "lasts", 75*time.Second, "how long requests last that go on for long")
 	flags.BoolVar(&o.skew, "skew", o.skew, "clocks are minutes apart")
 	flags.BoolVar(&o.drift, "drift", o.drift, "clocks of API servers are set now and then, by milliseconds")
 	flags.BoolVar(&o.cut, "cut", o.cut, "agents lose their connections")
@@ -47,6 +50,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
+	o.outlast = o.lateness + o.span
 	if o.restarts < 0 {
 		o.restarts = int(o.length / (10 * time.Second))
 	}

@@ -22,6 +22,8 @@ type options struct {
 	size
 	nodes int
 	late  late
+	// lateness is the server's: how late an event may come. span is that of the longest rule.
+	lateness, span time.Duration
 	// restarts is about how often the server is killed.
 	restarts int
 	// cut has agents lose their connections.
@@ -48,11 +50,17 @@ func aheads(skewed bool) (servers, nodes []time.Duration) {
 // holdTime is longer than the server holds telemetry of a container that nobody ever names.
 const holdTime = 7 * time.Second
 
+// watchLag is how much later than others the server hears of pods: a request can be told before its pod is.
+const watchLag = 500 * time.Millisecond
+
 // recordTime is how long the server may take to note what it has told.
 const recordTime = time.Second
 
 // patience bounds what is left to do when nothing more happens.
 const patience = 3 * time.Minute
+
+// finalPatience is how much later than they can be detections may become final.
+const finalPatience = 20 * time.Second
 
 // outcome is what a run shows.
 type outcome struct {
@@ -69,6 +77,8 @@ type outcome struct {
 	slowest    time.Duration
 	portcullis *verdict
 	byName     score
+	// toFinal is how long after the last act everything was final.
+	toFinal time.Duration
 }
 
 // torture runs the simulation to its end.
@@ -86,6 +96,7 @@ func torture(t standalone.TB, o options) *outcome {
 	}
 	r.play()
 	r.settle()
+	r.awaitFinal()
 	r.site.Stop(t)
 	return r.conclude()
 }
@@ -107,9 +118,16 @@ func newRunner(t standalone.TB, o options) *runner {
 	for i, ahead := range r.out.serverSkew {
 		r.machines = append(r.machines, serverprocess.APIServerOptions{Name: fmt.Sprintf("cp-%d", i+1), Ahead: ahead})
 	}
+	rules := t.TempDir()
+	if err := writeRules(rules, o.span); err != nil {
+		t.Fatal(err)
+	}
 	r.site = serverprocess.New(t, serverprocess.Options{
-		Binary: o.binary, APIServers: r.machines,
-		Configure: func(c *config.Config) { c.Audit.CanaryPeriod.Duration = time.Second },
+		Binary: o.binary, APIServers: r.machines, WatchLag: watchLag,
+		Configure: func(c *config.Config) {
+			c.Audit.CanaryPeriod.Duration, c.Lateness.Duration = time.Second, o.lateness
+			c.ShippedRules, c.RuleDirectories = new(false), []string{rules}
+		},
 	})
 	if o.keep != "" {
 		t.Cleanup(func() {
@@ -125,7 +143,7 @@ func newRunner(t standalone.TB, o options) *runner {
 	r.connect(nodes)
 	r.out.disorder = r.feed.disorder
 	r.director = &director{
-		size: o.size, feed: r.feed, rand: source(o.seed, 1), marker: &marker{seed: o.seed, servers: len(r.machines)},
+		size: o.size, feed: r.feed, rand: source(o.seed, 1), marker: &marker{seed: o.seed, servers: len(r.machines), span: o.span, lasts: o.lasts},
 		people: &population{client: r.site.Client, nodes: nodes, statuses: 0.4},
 	}
 	return r
@@ -134,9 +152,13 @@ func newRunner(t standalone.TB, o options) *runner {
 // connect makes the sources.
 func (r *runner) connect(nodes []string) {
 	r.t.Helper()
+	recorded, err := load()
+	if err != nil {
+		r.t.Fatal(err)
+	}
 	r.feed = &feed{
-		agents: map[string]*serverprocess.Agent{}, late: r.out.options.late,
-		byName: newByName(), disorder: &disorder{}, ctx: r.t.Context(),
+		captured: recorded, agents: map[string]*serverprocess.Agent{}, late: r.out.options.late,
+		byName: newByName(chains(r.out.options.span)), disorder: &disorder{}, ctx: r.t.Context(),
 	}
 	for _, m := range r.machines {
 		r.feed.servers = append(r.feed.servers, &recorder{APIServer: r.site.APIServer(m.Name)})
@@ -206,13 +228,15 @@ func (r *runner) kill(over <-chan struct{}) {
 		}
 		k := killed{settled: r.told()}
 		time.Sleep(recordTime)
+		k.at = time.Now()
 		r.site.Kill()
 		k.end = r.told()
-		r.out.kills = append(r.out.kills, k)
 		time.Sleep(time.Duration(rnd.Int64N(int64(time.Second))))
 		begun := time.Now()
 		r.site.Start(r.t)
-		r.out.slowest = max(r.out.slowest, time.Since(begun))
+		k.back = time.Now()
+		r.out.kills = append(r.out.kills, k)
+		r.out.slowest = max(r.out.slowest, k.back.Sub(begun))
 	}
 	<-over
 }
@@ -267,6 +291,44 @@ func (r *runner) settle() {
 	time.Sleep(holdTime)
 }
 
+// awaitFinal waits until nothing that was told can change any more: only the watermark moves now. What is not final after
+// that is found by the verdict.
+func (r *runner) awaitFinal() {
+	r.t.Helper()
+	// Twice the lateness behind the clock is the watermark at most; a span later an event is let go.
+	limit := time.Now().Add(2*r.out.options.lateness + r.out.options.span + finalPatience)
+	for {
+		open, err := r.open()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if open == 0 || time.Now().After(limit) {
+			r.out.toFinal = time.Since(r.director.end)
+			return
+		}
+		time.Sleep(time.Second)
+	}
+}
+
+// open is how many detections may still change, by what was told of them last.
+func (r *runner) open() (int, error) {
+	lines, err := r.site.Detections()
+	if err != nil {
+		return 0, err
+	}
+	last := map[string]string{}
+	for _, d := range lines {
+		last[d.Event.ID] = d.Portcullis.Detection.State
+	}
+	open := 0
+	for _, state := range last {
+		if state == provisional {
+			open++
+		}
+	}
+	return open, nil
+}
+
 // conclude compares.
 func (r *runner) conclude() *outcome {
 	r.t.Helper()
@@ -276,8 +338,11 @@ func (r *runner) conclude() *outcome {
 	}
 	out := r.out
 	out.pods, out.rounds = r.director.pods, r.director.rounds
-	acts, want := index(out.pods), truth(out.pods)
-	out.portcullis, out.byName = judge(lines, out.kills, want, acts), r.feed.byName.score(want, acts)
+	rules := chains(out.options.span)
+	acts, want := index(out.pods), truth(out.pods, rules)
+	j := &judge{chains: rules, kills: out.kills, want: want, acts: acts, evidence: newEvidence(out.pods, out.kills, out.serverSkew)}
+	j.run(lines)
+	out.portcullis, out.byName = j.verdict, r.feed.byName.score(want, acts)
 	if out.resent, err = r.feed.resent(); err != nil {
 		r.t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -30,6 +31,10 @@ type act struct {
 	refused bool
 	// long: the request has a start and an end, both of which are told.
 	long bool
+	// lasts is how long a request goes on that outlives everything that is known of its begin, if it does.
+	lasts time.Duration
+	// hasty: the API server tells of it at once.
+	hasty bool
 	// nameless: the API server does not tell the UID of the token's pod.
 	nameless bool
 	// by is the API server that was asked, by its index.
@@ -46,6 +51,8 @@ type script struct {
 	heir []step
 	// settled scripts need a pod that had its name for a while, and keeps it.
 	settled bool
+	// lasting scripts have a request that goes on for long.
+	lasting bool
 }
 
 type step struct {
@@ -53,6 +60,8 @@ type step struct {
 	after    time.Duration
 	refused  bool
 	long     bool
+	lasting  bool
+	hasty    bool
 	nameless bool
 	// reused: the client chooses an audit ID that others choose as well.
 	reused bool
@@ -69,15 +78,15 @@ const (
 	lastAct = 2500 * time.Millisecond
 )
 
-// scripts are what pods do, with how often.
-func scripts() []struct {
+// choice is a script, with how often it is chosen.
+type choice struct {
 	share int
 	script
-} {
-	return []struct {
-		share int
-		script
-	}{
+}
+
+// scripts are what pods do.
+func scripts() []choice {
+	return []choice{
 		{3, script{name: "attack", acts: []step{{kind: readToken, after: first}, {kind: ranClient, after: second}, {kind: request, after: third}}}},
 		{2, script{name: "refused attack", acts: []step{{kind: readToken, after: first}, {kind: ranClient, after: second}, {kind: request, after: third, refused: true}}}},
 		{1, script{name: "attack that goes on", acts: []step{{kind: readToken, after: first}, {kind: ranClient, after: second}, {kind: request, after: third, long: true}}}},
@@ -97,24 +106,25 @@ func scripts() []struct {
 		{1, script{name: "attack without a UID, then replaced", acts: []step{{kind: readToken, after: first}, {kind: ranClient, after: second / 4}, {kind: request, after: second / 2, nameless: true}}, heir: []step{{kind: ranClient, after: third}}}},
 		{1, script{name: "exec, then replaced", acts: []step{{kind: exec, after: first}}, heir: []step{{kind: exec, after: third}}}},
 		{2, script{name: "exec", settled: true, acts: []step{{kind: exec, after: second, long: true}}}},
+		{1, script{name: "attack with a watch that lasts", lasting: true, acts: []step{{kind: readToken, after: first}, {kind: ranClient, after: second}, {kind: request, after: third, lasting: true}}}},
+		{1, script{name: "exec that lasts", settled: true, lasting: true, acts: []step{{kind: exec, after: second, lasting: true}}}},
+		// Whoever asks right after it was made: the API server tells of that before its watch has told of the pod.
+		{1, script{name: "the successor asks at birth", acts: []step{{kind: readToken, after: first}, {kind: ranClient, after: second / 4}}, heir: []step{{kind: request, after: first, hasty: true}}}},
+		{1, script{name: "attack at birth", heir: []step{{kind: readToken, after: first}, {kind: ranClient, after: second / 2}, {kind: request, after: second, hasty: true}}}},
+		{1, script{name: "attack at birth, after another's", acts: []step{{kind: readToken, after: first}, {kind: ranClient, after: second / 4}}, heir: []step{{kind: readToken, after: first}, {kind: ranClient, after: second / 2}, {kind: request, after: second, refused: true, hasty: true}}}},
 		{2, script{name: "nothing"}},
 	}
 }
 
-// choose picks a script for a pod.
-func choose(r *rand.Rand, settled bool) script {
-	all := scripts()
+// choose picks a script for a pod: a settled one, or a lasting one, only for one that can be.
+func choose(r *rand.Rand, settled, lasting bool) script {
+	all := slices.DeleteFunc(scripts(), func(s choice) bool { return s.settled && !settled || s.lasting && !lasting })
 	total := 0
 	for _, s := range all {
-		if settled || !s.settled {
-			total += s.share
-		}
+		total += s.share
 	}
 	n := r.IntN(total)
 	for _, s := range all {
-		if !settled && s.settled {
-			continue
-		}
 		if n -= s.share; n < 0 {
 			return s.script
 		}
@@ -128,23 +138,31 @@ type marker struct {
 	count int
 	// servers is how many API servers there are.
 	servers int
+	// span is that of the longest chain, lasts how long a lasting request goes on.
+	span, lasts time.Duration
 }
 
 // play has the pod do the steps. None is before the pod is there.
 func (m *marker) play(p *pod, steps []step, begin time.Time, r *rand.Rand) []act {
 	from := len(p.acts)
 	for _, s := range steps {
-		at := begin.Add(s.after)
-		if earliest := p.made.Add(time.Millisecond); at.Before(earliest) {
+		at := exact(begin.Add(s.after))
+		if earliest := exact(p.made.Add(time.Millisecond)); at.Before(earliest) {
 			at = earliest
 		}
 		if n := len(p.acts); n > from && !at.After(p.acts[n-1].at) {
 			at = p.acts[n-1].at.Add(s.after - steps[n-from-1].after)
 		}
+		if s.kind == request {
+			at = m.clear(p.acts, at)
+		}
 		m.count++
 		a := act{
-			kind: s.kind, at: at.Round(0).Truncate(time.Microsecond), mark: fmt.Sprintf("t%d-%d", m.seed, m.count),
-			refused: s.refused, long: s.long, nameless: s.nameless, by: r.IntN(m.servers),
+			kind: s.kind, at: at, mark: fmt.Sprintf("t%d-%d", m.seed, m.count),
+			refused: s.refused, long: s.long, hasty: s.hasty, nameless: s.nameless, by: r.IntN(m.servers),
+		}
+		if s.lasting {
+			a.lasts = m.lasts
 		}
 		if s.reused {
 			a.auditID = fmt.Sprintf("chosen-%d", r.IntN(4))
@@ -152,4 +170,18 @@ func (m *marker) play(p *pod, steps []step, begin time.Time, r *rand.Rand) []act
 		p.acts = append(p.acts, a)
 	}
 	return p.acts[from:]
+}
+
+// exact is a time as an API server writes it.
+func exact(t time.Time) time.Time { return t.Round(0).Truncate(time.Microsecond) }
+
+// edge is how near to the end of a span nothing happens: there the last milliseconds of clocks would decide.
+const edge = 100 * time.Millisecond
+
+// clear is the time of a request, or a little later if it would be at the end of a span of the pod's.
+func (m *marker) clear(acts []act, at time.Time) time.Time {
+	for slices.ContainsFunc(acts, func(a act) bool { return (at.Sub(a.at) - m.span).Abs() < edge }) {
+		at = at.Add(edge)
+	}
+	return at
 }

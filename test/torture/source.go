@@ -2,20 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"math/rand/v2"
-	"net/url"
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-	authenticationv1 "k8s.io/api/authentication/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
-
-	telemetryv1 "github.com/portcullis-dev/portcullis/api/telemetry/v1"
 	"github.com/portcullis-dev/portcullis/test/serverprocess"
 )
 
@@ -27,7 +17,7 @@ const (
 
 // told is a stage of a request on its way: the event, and what it tells.
 type told struct {
-	event   auditv1.Event
+	event   []byte
 	arrival arrival
 	at      time.Time
 }
@@ -76,6 +66,7 @@ func (l late) delay(r *rand.Rand) time.Duration {
 
 // feed brings what happens to the server.
 type feed struct {
+	captured *captured
 	servers  []*recorder
 	agents   map[string]*serverprocess.Agent
 	late     late
@@ -129,15 +120,19 @@ func (f *feed) tell(p *pod, acts []act) {
 		if a.kind == readToken || a.kind == ranClient {
 			agent := f.agents[p.node]
 			f.at(a.at, func() {
-				agent.Spool.Push(telemetryOf(p, a, agent.Ahead))
+				agent.Spool.Push(f.captured.telemetry(p, a, agent.Ahead))
 				f.byName.take(arrival{a.kind, p.name, a.at, false, a.mark})
 				f.disorder.arrived(a.at)
 			})
 			continue
 		}
 		by := f.servers[a.by]
-		for _, t := range stages(p, a, by.Ahead()) {
+		for _, t := range f.captured.stages(p, a, by.Ahead()) {
 			f.at(t.at, func() {
+				if a.hasty {
+					f.send(by, []told{t}, 0, false, 0)
+					return
+				}
 				by.mu.Lock()
 				defer by.mu.Unlock()
 				by.buffer = append(by.buffer, t)
@@ -184,17 +179,12 @@ const steps = 20 * time.Millisecond
 
 // send delivers a batch after a while, and perhaps once more.
 func (f *feed) send(by *recorder, batch []told, after time.Duration, again bool, afterThat time.Duration) {
-	list := auditv1.EventList{TypeMeta: metav1.TypeMeta{Kind: "EventList", APIVersion: "audit.k8s.io/v1"}}
-	happened := make([]time.Time, 0, len(batch))
+	events, happened := make([][]byte, 0, len(batch)), make([]time.Time, 0, len(batch))
 	for _, t := range batch {
-		list.Items = append(list.Items, t.event)
+		events = append(events, t.event)
 		happened = append(happened, t.at)
 	}
-	body, err := json.Marshal(&list)
-	if err != nil {
-		f.fail(fmt.Errorf("encode a batch: %w", err))
-		return
-	}
+	body := eventList(events)
 	f.pending.Go(func() {
 		f.wait(after)
 		if err := by.Deliver(f.ctx, body); err != nil {
@@ -242,91 +232,29 @@ func (f *feed) wait(d time.Duration) {
 	}
 }
 
-// telemetryOf is what an agent tells, whose clock is ahead by so much.
-func telemetryOf(p *pod, a act, ahead time.Duration) *telemetryv1.Event {
-	at := timestamppb.New(a.at.Add(ahead))
-	out := &telemetryv1.Event{
-		Time:      at,
-		Container: &telemetryv1.Container{Id: p.container, PodUid: p.uid},
-		Process: &telemetryv1.Process{
-			Pid: 4711, Ppid: 4700, EntityId: a.mark, Start: at, Interactive: true, Tty: 34816,
-			EntryLeader: &telemetryv1.EntryLeader{Pid: 4700, EntityId: "shell-" + p.uid, Interactive: true, MetaType: "container"},
-		},
-	}
-	if a.kind == readToken {
-		out.Process.Name, out.Process.Executable, out.Process.Args = "cat", "/usr/bin/cat", []string{"cat", tokenPath}
-		out.What = &telemetryv1.Event_Open{Open: &telemetryv1.FileOpen{Path: tokenPath, ResolvedPath: tokenPath}}
-		return out
-	}
-	out.Process.Name, out.Process.Executable = "curl", "/usr/bin/curl"
-	out.Process.Args = []string{"curl", "-sk", "-H", "@/tmp/header", "https://10.96.0.1/api/v1/namespaces/" + p.namespace + "/secrets"}
-	out.What = &telemetryv1.Event_Exec{Exec: &telemetryv1.ProcessExec{}}
-	return out
-}
-
-const tokenPath = "/var/run/secrets/kubernetes.io/serviceaccount/token" //nolint:gosec // the path, not the token
-
 // stages are what an API server tells of a request, whose clock is ahead by so much.
-func stages(p *pod, a act, ahead time.Duration) []told {
-	e := auditv1.Event{
-		Level: auditv1.LevelMetadata, AuditID: types.UID(a.mark), Stage: auditv1.StageResponseComplete,
-		SourceIPs: []string{"10.244.0.6"}, UserAgent: userAgent(a.mark),
-		RequestReceivedTimestamp: metav1.NewMicroTime(a.at.Add(ahead)),
-		Annotations:              map[string]string{"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": ""},
-	}
-	if a.auditID != "" {
-		e.AuditID = types.UID(a.auditID)
-	}
+func (c *captured) stages(p *pod, a act, ahead time.Duration) []told {
+	tell := c.request
 	if a.kind == exec {
-		execOf(&e, p)
-	} else {
-		requestOf(&e, p, a)
+		tell = c.exec
 	}
-	out := []told{{e, arrival{a.kind, p.name, a.at, a.refused, a.mark}, a.at.Add(stagePause)}}
-	if a.long {
-		out = append(out, out[0])
-		out[0].event.Stage = auditv1.StageResponseStarted
-		out[1].at = a.at.Add(sessionPause)
-	}
-	for i := range out {
-		out[i].event.StageTimestamp = metav1.NewMicroTime(out[i].at.Add(ahead))
-	}
-	return out
-}
-
-// requestOf is a request with the pod's token.
-func requestOf(e *auditv1.Event, p *pod, a act) {
-	e.Verb, e.RequestURI = "list", "/api/v1/namespaces/"+p.namespace+"/secrets"
-	e.ObjectRef = &auditv1.ObjectReference{Resource: "secrets", Namespace: p.namespace, APIVersion: "v1"}
-	e.ResponseStatus = &metav1.Status{Code: 200}
-	if a.refused {
-		e.ResponseStatus = &metav1.Status{Code: 403, Status: "Failure", Reason: metav1.StatusReasonForbidden}
-		e.Annotations["authorization.k8s.io/decision"] = "forbid"
-	}
-	e.User = authenticationv1.UserInfo{
-		Username: "system:serviceaccount:" + p.namespace + ":web", UID: "d56e776f-5115-4f73-bb12-7b0d9fd297d9",
-		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + p.namespace, "system:authenticated"},
-		Extra: map[string]authenticationv1.ExtraValue{
-			"authentication.kubernetes.io/credential-id": {"JTI=2a36e399-382d-4615-91bd-afc7daf7afc8"},
-			"authentication.kubernetes.io/pod-name":      {p.name},
-		},
-	}
-	if !a.nameless {
-		e.User.Extra["authentication.kubernetes.io/pod-uid"] = authenticationv1.ExtraValue{p.uid}
-		e.User.Extra["authentication.kubernetes.io/node-name"] = authenticationv1.ExtraValue{p.node}
+	does := arrival{a.kind, p.name, a.at, a.refused, a.mark}
+	stage := func(name string, at time.Time) told { return told{tell(p, a, ahead, name, at), does, at} }
+	answered := a.at.Add(stagePause)
+	switch {
+	case a.lasts > 0:
+		return []told{stage(started, answered), stage(complete, answered.Add(a.lasts))}
+	case a.long:
+		return []told{stage(started, answered), stage(complete, answered.Add(sessionPause))}
+	case a.hasty:
+		return []told{stage(complete, a.at)}
+	default:
+		return []told{stage(complete, answered)}
 	}
 }
 
-// execOf is somebody's exec into the pod, which the API server names by its name.
-func execOf(e *auditv1.Event, p *pod) {
-	e.Level, e.Verb = auditv1.LevelRequest, "get"
-	e.RequestURI = "/api/v1/namespaces/" + p.namespace + "/pods/" + p.name + "/exec?" +
-		url.Values{"command": {"id"}, "container": {"main"}, "stdout": {"true"}}.Encode()
-	e.User = authenticationv1.UserInfo{Username: "alice", Groups: []string{"devs", "system:authenticated"}}
-	e.ObjectRef = &auditv1.ObjectReference{Resource: "pods", Namespace: p.namespace, Name: p.name, APIVersion: "v1", Subresource: "exec"}
-	e.ResponseStatus = &metav1.Status{Code: 101}
-}
-
-const agentPrefix = "curl/8.14.1 "
-
-func userAgent(mark string) string { return agentPrefix + mark }
+// The stages of a request of which an API server tells.
+const (
+	started  = "ResponseStarted"
+	complete = "ResponseComplete"
+)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -12,7 +13,7 @@ import (
 // print prints the tables.
 func (o *outcome) print(w io.Writer) error {
 	names, same := groups(o.pods)
-	d := o.disorder
+	d, v := o.disorder, o.portcullis
 	fmt.Fprintf(w, "Same-name torture, seed %d, %s\n\n", o.options.seed, o.options.length)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
@@ -24,9 +25,15 @@ func (o *outcome) print(w io.Writer) error {
 		{"clock skew", fmt.Sprintf("API servers %s, set by up to %s; nodes %s", spread(o.serverSkew), o.drifted(), spread(o.nodeSkew[:min(len(o.nodeSkew), o.options.nodes)]))},
 		{"duplicates", fmt.Sprintf("%d of %d batches (%d events) sent again though acknowledged, %d as they were not", d.again, d.batches, d.eventsAgain, o.resent)},
 		{"restarts", fmt.Sprintf("%d (kill -9), back in service after %s at most", len(o.kills), o.slowest.Round(10*time.Millisecond))},
-		{"taken back by later events", fmt.Sprint(o.portcullis.takenBack)},
-		{"said to be ambiguous", fmt.Sprint(o.portcullis.unsure)},
-		{"told again, right after a kill", fmt.Sprint(o.portcullis.toldAgain)},
+		{"requests told at the pod's birth", fmt.Sprintf("%d, the watch of pods lags by %s", o.count(func(a *act) bool { return a.hasty }), watchLag)},
+		{"requests that last", fmt.Sprintf("%d, for %s", o.count(func(a *act) bool { return a.lasts > 0 }), o.options.lasts)},
+		{"rules", fmt.Sprintf("as shipped, the longest span %s; lateness %s", o.options.span, o.options.lateness)},
+		{"told while it could change", fmt.Sprintf("%d provisional detections, %d taken back later", v.provisional, v.takenBack)},
+		{"final", fmt.Sprintf("%s after the last round began", o.toFinal.Round(100*time.Millisecond))},
+		{"named with others, rightly", fmt.Sprintf("%d of those made: the request names no UID and was made when its name changed hands, or the server was away", v.unsure)},
+		{"named as another's candidate", fmt.Sprintf("%d besides those made, each the other side of such a request; nothing is done about them", v.aside)},
+		{"lines said twice", fmt.Sprintf("%d, word for word, of what was said within %s before a kill: not counted as doubled, by their id readers drop them", v.repeated, recordTime)},
+		{"name something unseen", unseen(v.holes) + "; of the requests that last: " + unseen(v.lasting)},
 	} {
 		fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])
 	}
@@ -43,6 +50,31 @@ func (o *outcome) print(w io.Writer) error {
 		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t\n", row.name, row.expected, row.made, row.wrong, row.missed, row.doubled)
 	}
 	return table.Flush()
+}
+
+// count counts what was done.
+func (o *outcome) count(is func(*act) bool) int {
+	n := 0
+	for _, p := range o.pods {
+		for i := range p.acts {
+			if is(&p.acts[i]) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// unseen says what detections say that was not seen. All was sent, but not all at once.
+func unseen(holes map[string]int) string {
+	if len(holes) == 0 {
+		return "none"
+	}
+	var all []string
+	for _, cause := range slices.Sorted(maps.Keys(holes)) {
+		all = append(all, fmt.Sprintf("%d %s", holes[cause], cause))
+	}
+	return strings.Join(all, ", ")
 }
 
 // drifted is how far clocks were set.

@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/portcullis-dev/portcullis/test/serverprocess"
 )
@@ -15,132 +15,256 @@ type score struct {
 
 func (s score) perfect() bool { return s.wrong == 0 && s.missed == 0 && s.doubled == 0 }
 
-// verdict is what became of the detections that the server made.
+// verdict is what became of the detections that the server made. What is made are its final ones.
 type verdict struct {
 	score
+	// provisional are the detections that were told before they were final, each as often as it changed.
+	provisional int
 	// takenBack were true chains that later events put together otherwise, and said to be superseded.
 	takenBack int
-	// unsure said themselves that the pod may be another, and named the right one among the candidates.
-	unsure int
-	// toldAgain are lines that repeat one that was told right before the server was killed.
-	toldAgain int
+	// unsure are final detections of the right pod that name others as well, aside those of another pod which say
+	// themselves that it may be the right one. Nobody could know; where somebody could, they are wrong.
+	unsure, aside int
+	// repeated are lines that say what was said right before the server was killed, word for word.
+	repeated int
+	// holes are how many final detections speak of something unseen, by its cause; lasting those of requests that last.
+	holes, lasting map[string]int
 	// complaints say what is not as it should be.
 	complaints []string
 }
 
-// killed is one end of the server, by what it had told: a while before, and then.
-type killed struct{ settled, end int64 }
+// killed is one end of the server: what it had told a while before, and then, and when it was there again.
+type killed struct {
+	settled, end int64
+	at, back     time.Time
+}
 
-// judge compares what the server told with the truth. To tell something again is a doubled detection, unless it was
-// told right before the server was killed: then it cannot know that it has told it.
-func judge(lines []serverprocess.Detection, kills []killed, want map[expected]bool, acts byMark) *verdict {
-	v := &verdict{score: score{expected: len(want)}}
-	last := map[string]serverprocess.Detection{}
+// judge is who compares what the server told with the truth.
+type judge struct {
+	*verdict
+	chains   []chain
+	kills    []killed
+	want     map[expected]bool
+	acts     byMark
+	evidence *evidence
+
+	// told is what was told of each detection, in order.
+	told  map[string][]serverprocess.Detection
+	found map[expected]bool
+}
+
+// run judges all that was told. Order has the detections by when they were told first.
+func (j *judge) run(lines []serverprocess.Detection) {
+	j.verdict = &verdict{score: score{expected: len(j.want)}, holes: map[string]int{}, lasting: map[string]int{}}
+	j.told, j.found = map[string][]serverprocess.Detection{}, map[expected]bool{}
 	var order []string
 	for _, d := range lines {
-		if !slices.Contains(judged(), d.Rule.ID) {
+		if !j.judged(d.Rule.ID) {
 			continue
 		}
-		before, known := last[d.Event.ID]
-		switch {
-		case !known:
+		before := j.told[d.Event.ID]
+		if len(before) == 0 {
 			order = append(order, d.Event.ID)
-		case same(before, d):
-			v.repeated(before, d, kills)
 		}
-		last[d.Event.ID] = d
+		j.hear(before, d)
 	}
-	found := map[expected]bool{}
 	for _, id := range order {
-		v.weigh(last[id], want, found, acts)
+		told := j.told[id]
+		j.conclude(told[len(told)-1])
 	}
-	for _, e := range sorted(want) {
-		if !found[e] {
-			v.missed++
-			v.complain("missed: %s of %s, completed by %s", e.rule, describe(acts[e.mark].pod), e.mark)
+	for _, e := range sorted(j.want) {
+		if !j.found[e] {
+			j.missed++
+			j.complain("missed: %s of %s, completed by %s%s", e.rule, describe(j.acts[e.mark].pod), e.mark, how(j.acts[e.mark].act))
 		}
 	}
-	return v
 }
+
+// judged reports whether the simulation knows of a rule what it must detect.
+func (j *judge) judged(rule string) bool {
+	return rule == execRule || slices.ContainsFunc(j.chains, func(c chain) bool { return c.rule == rule })
+}
+
+// hear takes one line. To say something again is a doubled detection, unless it was said right
+// before the server was killed: then it cannot know that it has said it. To say something else after the end is wrong.
+func (j *judge) hear(before []serverprocess.Detection, d serverprocess.Detection) {
+	if n := len(before); n > 0 {
+		last := before[n-1]
+		if same(last, d) {
+			j.repeat(last, d)
+			return
+		}
+		if last.Portcullis.Detection.State == final {
+			j.wrong++
+			j.complain("wrong: %s %s was final, and is %s now: %s", d.Rule.ID, d.Event.ID, d.Portcullis.Detection.State, content(d))
+		}
+	}
+	j.told[d.Event.ID] = append(before, d)
+	if d.Portcullis.Detection.State == provisional {
+		j.provisional++
+		if done, ok := j.acts[markOf(d.UserAgent.Original)]; ok && !j.isTrue(d, done) {
+			j.wrong++
+			j.complain("wrong: provisional, and not true: %s", j.describe(d))
+		}
+	}
+}
+
+// The states of a detection.
+const (
+	provisional = "provisional"
+	final       = "final"
+	superseded  = "superseded"
+)
 
 // same reports whether nothing is new in what is told of a detection.
-func same(a, b serverprocess.Detection) bool {
-	x, y := a.Portcullis.Detection, b.Portcullis.Detection
-	if x.State != y.State || len(x.Events) != len(y.Events) {
-		return false
+func same(a, b serverprocess.Detection) bool { return content(a) == content(b) }
+
+// content is what a line says of a detection.
+func content(d serverprocess.Detection) string {
+	p := d.Portcullis.Detection
+	events := make([]string, len(p.Events))
+	for i, e := range p.Events {
+		events[i] = e.ID
 	}
-	for i := range x.Events {
-		if x.Events[i].ID != y.Events[i].ID {
-			return false
-		}
-	}
-	return true
+	return fmt.Sprint(p.State, p.SupersededBy, d.Orchestrator.Resource, p.Confidence, p.Candidates, p.Action, events)
 }
 
-func (v *verdict) repeated(before, again serverprocess.Detection, kills []killed) {
-	if slices.ContainsFunc(kills, func(k killed) bool {
+func (j *judge) repeat(before, again serverprocess.Detection) {
+	if slices.ContainsFunc(j.kills, func(k killed) bool {
 		return k.settled <= before.Offset && before.Offset < k.end && k.end <= again.Offset
 	}) {
-		v.toldAgain++
+		j.repeated++
 		return
 	}
-	v.doubled++
-	v.complain("doubled: %s %s was told at %s, and again with nothing new", again.Rule.ID, again.Event.ID, before.Event.Created.Format("15:04:05.000"))
+	j.doubled++
+	j.complain("doubled: %s %s was told at %s, and again with nothing new", again.Rule.ID, again.Event.ID, before.Event.Created.Format("15:04:05.000"))
 }
 
-// weigh judges one detection by the last that was told of it.
-func (v *verdict) weigh(d serverprocess.Detection, want, found map[expected]bool, acts byMark) {
-	mark := strings.TrimPrefix(d.UserAgent.Original, agentPrefix)
-	done, ok := acts[mark]
+// conclude judges one detection by the last that was told of it.
+func (j *judge) conclude(d serverprocess.Detection) {
+	done, ok := j.acts[markOf(d.UserAgent.Original)]
 	if !ok {
-		v.wrong++
-		v.complain("wrong: %s is about nothing that happened: %+v", d.Rule.ID, d)
+		j.wrong++
+		j.complain("wrong: %s is about nothing that happened: %+v", d.Rule.ID, d)
 		return
 	}
-	e := expected{d.Rule.ID, done.pod.uid, mark}
-	sure := d.Orchestrator.Resource.ID == done.pod.uid
-	candidate := d.Portcullis.Detection.Confidence == "ambiguous" && slices.Contains(d.Portcullis.Detection.Candidates, done.pod.uid)
-	own := trueChainOf(d, done, acts)
-	switch {
-	case d.Portcullis.Detection.State == "superseded" && sure && own:
-		v.takenBack++
-	case !sure && candidate && d.Portcullis.Detection.Action == "none" && (!want[e] || d.Rule.ID != execRule || found[e]):
-		v.unsure++
-	case !want[e] || !own || !sure && !candidate:
-		v.made++
-		v.wrong++
-		v.complain("wrong: %s says that %s/%s (%s) did it, but %s of %s did; first act of %s; %s, %s", d.Rule.ID,
-			d.Orchestrator.Namespace, d.Orchestrator.Resource.Name, d.Orchestrator.Resource.ID, mark, describe(done.pod),
-			describe(acts[d.Process.EntityID].pod), d.Portcullis.Detection.Confidence, d.Portcullis.Detection.State)
-	case found[e]:
-		v.made++
-		v.doubled++
-		v.complain("doubled: %s of %s, completed by %s", e.rule, describe(done.pod), mark)
+	switch d.Portcullis.Detection.State {
+	case final:
+		j.weigh(d, done)
+	case superseded:
+		j.takenBack++
+		if by := d.Portcullis.Detection.SupersededBy; by != "" && j.told[by] == nil {
+			j.wrong++
+			j.complain("wrong: superseded by %s, of which nothing was told: %s", by, j.describe(d))
+		}
 	default:
-		v.made++
-		found[e] = true
-		if !sure {
-			v.unsure++
+		j.wrong++
+		j.complain("wrong: never final: %s", j.describe(d))
+	}
+}
+
+// weigh judges a final detection.
+func (j *judge) weigh(d serverprocess.Detection, done owned) {
+	e := expected{d.Rule.ID, done.pod.uid, markOf(d.UserAgent.Original)}
+	j.lookForHoles(d, done)
+	switch {
+	case !j.isTrue(d, done):
+		j.made++
+		j.wrong++
+		j.complain("wrong: %s", j.describe(d))
+	case !right(d, done) && d.Rule.ID != execRule: // The one of the right pod is another detection.
+		j.aside++
+	case !j.want[e]:
+		j.made++
+		j.wrong++
+		j.complain("wrong: no such thing was to be detected: %s", j.describe(d))
+	case j.found[e]:
+		j.made++
+		j.doubled++
+		j.complain("doubled: %s", j.describe(d))
+	default:
+		j.made++
+		j.found[e] = true
+		if ambiguous(d) {
+			j.unsure++
 		}
 	}
 }
 
-// trueChainOf reports whether the detection's first act was done in the same pod, and such that the rule is right
+// lookForHoles counts a detection by the causes that it names.
+func (j *judge) lookForHoles(d serverprocess.Detection, done owned) {
+	causes := map[string]bool{}
+	for _, h := range d.Portcullis.Detection.Coverage.Holes {
+		causes[h.Cause] = true
+	}
+	for cause := range causes {
+		j.holes[cause]++
+		if done.act.lasts > 0 {
+			j.lasting[cause]++
+		}
+	}
+}
+
+// isTrue reports whether what is said is true: it was the pod, by a chain of its acts, or it is said that the
+// pod may be another, the right one among them, and nobody could have known, and nothing is done about it.
+func (j *judge) isTrue(d serverprocess.Detection, done owned) bool {
+	if ambiguous(d) {
+		p := d.Portcullis.Detection
+		if j.evidence.suffices(done.pod, done.act) || p.Action != "none" || !slices.Contains(p.Candidates, done.pod.uid) {
+			return false
+		}
+		return j.isChain(d, done)
+	}
+	return right(d, done) && j.isChain(d, done)
+}
+
+func ambiguous(d serverprocess.Detection) bool {
+	return d.Portcullis.Detection.Confidence == "ambiguous"
+}
+
+// right reports whether the detection names the pod that did it. An exec is named by the API server: there may be
+// no saying whom it meant.
+func right(d serverprocess.Detection, done owned) bool {
+	return d.Orchestrator.Resource.ID == done.pod.uid
+}
+
+// isChain reports whether the detection's first act was done in the pod that it names, and such that the rule is right
 // to say so.
-func trueChainOf(d serverprocess.Detection, done owned, acts byMark) bool {
+func (j *judge) isChain(d serverprocess.Detection, done owned) bool {
 	if d.Rule.ID == execRule {
 		return done.act.kind == exec
 	}
-	begun := acts[d.Process.EntityID]
-	if begun.pod != done.pod {
+	begun := j.acts[d.Process.EntityID]
+	if begun.pod == nil || begun.pod.uid != d.Orchestrator.Resource.ID {
 		return false
 	}
-	for _, c := range chains() {
-		if c.rule == d.Rule.ID {
-			return c.trueChain(begun.act, done.act)
-		}
+	return slices.ContainsFunc(j.chains, func(c chain) bool { return c.rule == d.Rule.ID && c.trueChain(begun.act, done.act) })
+}
+
+func (j *judge) describe(d serverprocess.Detection) string {
+	mark := markOf(d.UserAgent.Original)
+	done := j.acts[mark]
+	why := ""
+	if done.act != nil && j.evidence.suffices(done.pod, done.act) {
+		why = "; it could be known" + how(done.act)
 	}
-	return false
+	return fmt.Sprintf("%s says that %s/%s (%s) did it, but %s of %s did; first act of %s; %s, %s%s", d.Rule.ID,
+		d.Orchestrator.Namespace, d.Orchestrator.Resource.Name, d.Orchestrator.Resource.ID, mark, describe(done.pod),
+		describe(j.acts[d.Process.EntityID].pod), d.Portcullis.Detection.Confidence, d.Portcullis.Detection.State, why)
+}
+
+// how is what is special about an act.
+func how(a *act) string {
+	switch at := a.at.Format(" at 15:04:05.000"); {
+	case a.hasty:
+		return at + ", told at the pod's birth"
+	case a.lasts > 0:
+		return at + ", lasting"
+	case a.nameless:
+		return at + ", without a UID"
+	default:
+		return at
+	}
 }
 
 func (v *verdict) complain(format string, args ...any) {
