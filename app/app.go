@@ -160,6 +160,7 @@ func (s *Server) buildIdentity(ctx context.Context) (err error) {
 	s.resolver, err = identity.New(identity.Options{
 		Client:     s.clients.kubernetes,
 		Store:      s.durable.identity,
+		Retention:  max(identity.DefaultRetention, s.retention(s.rules.Rules())),
 		Now:        s.clock.Now,
 		Logger:     s.logger("identity"),
 		Registerer: s.opts.Registry,
