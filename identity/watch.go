@@ -2,10 +2,14 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
@@ -15,9 +19,9 @@ import (
 const (
 	// catchUpTimeout bounds how long a start looks for what it has missed.
 	catchUpTimeout = 10 * time.Second
-	// catchUpQuiet is how long the watch has to say nothing to have told all: an API server
-	// sends what it has at once.
-	catchUpQuiet = 300 * time.Millisecond
+	// catchUpWatch is how long that watch asks to last: two seconds before the end of one an API server
+	// says up to where it has told everything, which it otherwise does once a minute.
+	catchUpWatch = 3 * time.Second
 )
 
 // watched is the Resolver as the watch's machinery sees it. Feeding the history
@@ -119,41 +123,62 @@ func (r *Resolver) catchUp(ctx context.Context) {
 	begin := r.opts.Now()
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
-	w, err := r.opts.Client.CoreV1().Pods(metav1.NamespaceAll).Watch(ctx, metav1.ListOptions{
-		ResourceVersion: from, AllowWatchBookmarks: true,
-	})
+	changes, err := r.missed(ctx, from)
 	if err != nil {
-		r.opts.Logger.Info("what happened to pods while nobody watched is not known", "since", told, "error", err)
+		r.opts.Logger.Info("what happened to pods while nobody watched is not all known", "since", told, "changes", changes, "error", err)
 		return
 	}
-	defer w.Stop()
-	changes, complete := r.drain(ctx, w)
-	r.opts.Logger.Info("pods' history was continued", "since", told, "changes", changes, "complete", complete)
-	if complete {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.history.told = begin.Add(-r.opts.Tolerance)
-	}
+	r.opts.Logger.Info("pods' history was continued", "since", told, "changes", changes, "took", r.opts.Now().Sub(begin))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.history.told = begin.Add(-r.opts.Tolerance)
 }
 
-// drain takes what a watch tells until it falls silent.
-func (r *Resolver) drain(ctx context.Context, w watch.Interface) (changes int, complete bool) {
-	quiet := time.NewTimer(catchUpQuiet)
-	defer quiet.Stop()
+// missed takes over what happened from a resource version until now.
+func (r *Resolver) missed(ctx context.Context, from string) (changes int, err error) {
+	pods := r.opts.Client.CoreV1().Pods(metav1.NamespaceAll)
+	// A list without a resource version is of the present, whatever the API server's memory has come to.
+	list, err := pods.List(ctx, metav1.ListOptions{Limit: 1})
+	if err != nil {
+		return 0, fmt.Errorf("ask for the present: %w", err)
+	}
+	until, err := strconv.ParseUint(list.ResourceVersion, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("the present is not a number: %w", err)
+	}
+	w, err := pods.Watch(ctx, metav1.ListOptions{
+		ResourceVersion: from, AllowWatchBookmarks: true, TimeoutSeconds: new(int64(catchUpWatch / time.Second)),
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer w.Stop()
 	for ; ; changes++ {
 		select {
 		case <-ctx.Done():
-			return changes, false
-		case <-quiet.C:
-			return changes, true
+			return changes, ctx.Err()
 		case e, ok := <-w.ResultChan():
-			if !ok || e.Type == watch.Error {
-				return changes, false
+			switch {
+			case !ok:
+				return changes, errors.New("the API server did not say that it had told everything")
+			case e.Type == watch.Error:
+				return changes, apierrors.FromObject(e.Object)
 			}
-			r.change(e)
-			quiet.Reset(catchUpQuiet)
+			if r.change(e); reached(e, until) {
+				return changes, nil
+			}
 		}
 	}
+}
+
+// reached reports whether a watch has told everything up to a resource version.
+func reached(e watch.Event, until uint64) bool {
+	object, err := meta.Accessor(e.Object)
+	if err != nil {
+		return false
+	}
+	at, err := strconv.ParseUint(object.GetResourceVersion(), 10, 64)
+	return err == nil && at >= until
 }
 
 func (r *Resolver) change(e watch.Event) {

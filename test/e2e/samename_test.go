@@ -4,8 +4,12 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/portcullis-dev/portcullis/test/harness"
 )
 
 // How many pods of one name there are at once, and how often all of them are replaced by others
@@ -65,6 +69,44 @@ func testSameName(t *testing.T, w *world) {
 		w.expectQuiet(t, ruleForbidden, v)
 	}
 	t.Logf("%d pods of one name, %d at a time: %d detections expected and made, %d pods quiet", len(guilty)+len(innocent), sameNamed, len(guilty), len(innocent))
+	right, wrong := w.joinByName(guilty)
+	t.Logf("a join by name, given no more than the events of these %d detections, makes %d right and %d wrong ones and misses %d",
+		len(guilty), right, wrong, len(guilty)-right)
+}
+
+// joinByName joins the events of the detections on the pods as is usual elsewhere: by the pod's name, which
+// is the same for all, within a second, in the order of arrival. What the quiet pods did, which makes it harder, it is not even given.
+func (w *world) joinByName(pods []victim) (right, wrong int) {
+	type arrival struct {
+		harness.DetectionEvent
+		uid string
+	}
+	var arrivals []arrival
+	for _, v := range pods {
+		// The first line has it all: a later one says what became of it.
+		all := w.detections.All()
+		for _, e := range all[slices.IndexFunc(all, of(ruleForbidden, v))].Document.Portcullis.Detection.Events {
+			arrivals = append(arrivals, arrival{e, v.UID})
+		}
+	}
+	slices.SortStableFunc(arrivals, func(a, b arrival) int { return a.Received().Compare(b.Received()) })
+	var open *arrival
+	for i, a := range arrivals {
+		if a.Kind != "audit" {
+			open = &arrivals[i]
+			continue
+		}
+		if open == nil || a.Time.Before(open.Time) || a.Time.Sub(open.Time) > time.Second {
+			continue
+		}
+		if open.uid == a.uid {
+			right++
+		} else {
+			wrong++
+		}
+		open = nil
+	}
+	return right, wrong
 }
 
 // typed opens a shell in a pod, and returns what types a line there and waits for what it shows.

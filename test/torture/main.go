@@ -41,6 +41,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.DurationVar(&o.late.worst, "late", o.late.worst, "how late an API server may deliver a batch")
 	flags.DurationVar(&o.lateness, "lateness", 30*time.Second, "the server's: how late an event may come; more than -late, and the time that a restart takes")
 	flags.DurationVar(&o.span, "span", 20*time.Second, "that of the rule with the longest span, in whole seconds; as shipped it has 1m")
+	flags.DurationVar(&o.watchLag, "watch-lag", 200*time.Millisecond, "how much later than others the server hears of pods")
 	flags.DurationVar(&o.lasts, "lasts", 75*time.Second, "how long requests last that go on for long")
 	flags.BoolVar(&o.skew, "skew", o.skew, "clocks are minutes apart")
 	flags.BoolVar(&o.drift, "drift", o.drift, "clocks of API servers are set now and then, by milliseconds")

@@ -24,6 +24,8 @@ type options struct {
 	late  late
 	// lateness is the server's: how late an event may come. span is that of the longest rule.
 	lateness, span time.Duration
+	// watchLag is how much later than others the server hears of pods: a request can be told before its pod is.
+	watchLag time.Duration
 	// restarts is about how often the server is killed.
 	restarts int
 	// cut has agents lose their connections.
@@ -49,9 +51,6 @@ func aheads(skewed bool) (servers, nodes []time.Duration) {
 
 // holdTime is longer than the server holds telemetry of a container that nobody ever names.
 const holdTime = 7 * time.Second
-
-// watchLag is how much later than others the server hears of pods: a request can be told before its pod is.
-const watchLag = 500 * time.Millisecond
 
 // recordTime is how long the server may take to note what it has told.
 const recordTime = time.Second
@@ -123,7 +122,7 @@ func newRunner(t standalone.TB, o options) *runner {
 		t.Fatal(err)
 	}
 	r.site = serverprocess.New(t, serverprocess.Options{
-		Binary: o.binary, APIServers: r.machines, WatchLag: watchLag,
+		Binary: o.binary, APIServers: r.machines, WatchLag: o.watchLag,
 		Configure: func(c *config.Config) {
 			c.Audit.CanaryPeriod.Duration, c.Lateness.Duration = time.Second, o.lateness
 			c.ShippedRules, c.RuleDirectories = new(false), []string{rules}
@@ -291,42 +290,38 @@ func (r *runner) settle() {
 	time.Sleep(holdTime)
 }
 
-// awaitFinal waits until nothing that was told can change any more: only the watermark moves now. What is not final after
-// that is found by the verdict.
+// awaitFinal waits until nothing that was detected can change any more: only the watermark moves now.
 func (r *runner) awaitFinal() {
 	r.t.Helper()
 	// Twice the lateness behind the clock is the watermark at most; a span later an event is let go.
-	limit := time.Now().Add(2*r.out.options.lateness + r.out.options.span + finalPatience)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*r.out.options.lateness+r.out.options.span+finalPatience)
+	defer cancel()
 	for {
-		open, err := r.open()
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		if open == 0 || time.Now().After(limit) {
+		open, err := r.open(ctx)
+		switch {
+		case err == nil && open == 0:
 			r.out.toFinal = time.Since(r.director.end)
 			return
+		case ctx.Err() != nil:
+			r.t.Fatalf("%d detections are not final yet: %v", open, errors.Join(err, ctx.Err()))
 		}
 		time.Sleep(time.Second)
 	}
 }
 
-// open is how many detections may still change, by what was told of them last.
-func (r *runner) open() (int, error) {
-	lines, err := r.site.Detections()
+// open is how many detections may still change, as the server says: those that come to be final as they were told
+// are not told again.
+func (r *runner) open(ctx context.Context) (int, error) {
+	const name = "portcullis_correlator_open_matches"
+	families, err := r.site.Metrics(ctx)
 	if err != nil {
 		return 0, err
 	}
-	last := map[string]string{}
-	for _, d := range lines {
-		last[d.Event.ID] = d.Portcullis.Detection.State
+	all := families[name].GetMetric()
+	if len(all) != 1 {
+		return 0, fmt.Errorf("the server has %d metrics %s", len(all), name)
 	}
-	open := 0
-	for _, state := range last {
-		if state == provisional {
-			open++
-		}
-	}
-	return open, nil
+	return int(all[0].GetGauge().GetValue()), nil
 }
 
 // conclude compares.

@@ -147,7 +147,7 @@ func (m *marker) play(p *pod, steps []step, begin time.Time, r *rand.Rand) []act
 	from := len(p.acts)
 	for _, s := range steps {
 		at := exact(begin.Add(s.after))
-		if earliest := exact(p.made.Add(time.Millisecond)); at.Before(earliest) {
+		if earliest := exact(p.made.Add(s.earliest())); at.Before(earliest) {
 			at = earliest
 		}
 		if n := len(p.acts); n > from && !at.After(p.acts[n-1].at) {
@@ -170,6 +170,19 @@ func (m *marker) play(p *pod, steps []step, begin time.Time, r *rand.Rand) []act
 		p.acts = append(p.acts, a)
 	}
 	return p.acts[from:]
+}
+
+// running is how long after it was made a pod can be got into at the earliest, or use a token that its kubelet gave it:
+// a container takes longer than that to start. By then the watch has told of the pod, unless it lags by as much.
+const running = time.Second
+
+// earliest is how long after a pod was made the step can happen. Only whoever may create tokens has one at once, and
+// such a token names the pod's UID.
+func (s step) earliest() time.Duration {
+	if s.kind == exec || s.nameless {
+		return running
+	}
+	return time.Millisecond
 }
 
 // exact is a time as an API server writes it.

@@ -34,7 +34,7 @@ func chains(span time.Duration) []chain {
 
 const (
 	execRule  = "exec-into-pod"
-	tokenRule = "token-access-then-api-request" //nolint:gosec // a rule's name
+	tokenRule = "token-access-then-api-request"
 )
 
 // truth is what must be detected of the pods, and which first acts a detection may go with.

@@ -20,6 +20,8 @@ type verdict struct {
 	score
 	// provisional are the detections that were told before they were final, each as often as it changed.
 	provisional int
+	// silent became final as they were told, and were not told again.
+	silent int
 	// takenBack were true chains that later events put together otherwise, and said to be superseded.
 	takenBack int
 	// unsure are final detections of the right pod that name others as well, aside those of another pod which say
@@ -51,12 +53,23 @@ type judge struct {
 	// told is what was told of each detection, in order.
 	told  map[string][]serverprocess.Detection
 	found map[expected]bool
+	// accused are the detections that are wrong: each once, however often it was told.
+	accused map[string]bool
+}
+
+// accuse counts a detection as wrong.
+func (j *judge) accuse(d serverprocess.Detection, format string, args ...any) {
+	if !j.accused[d.Event.ID] {
+		j.accused[d.Event.ID] = true
+		j.wrong++
+		j.complain("wrong: "+format, args...)
+	}
 }
 
 // run judges all that was told. Order has the detections by when they were told first.
 func (j *judge) run(lines []serverprocess.Detection) {
 	j.verdict = &verdict{score: score{expected: len(j.want)}, holes: map[string]int{}, lasting: map[string]int{}}
-	j.told, j.found = map[string][]serverprocess.Detection{}, map[expected]bool{}
+	j.told, j.found, j.accused = map[string][]serverprocess.Detection{}, map[expected]bool{}, map[string]bool{}
 	var order []string
 	for _, d := range lines {
 		if !j.judged(d.Rule.ID) {
@@ -95,16 +108,14 @@ func (j *judge) hear(before []serverprocess.Detection, d serverprocess.Detection
 			return
 		}
 		if last.Portcullis.Detection.State == final {
-			j.wrong++
-			j.complain("wrong: %s %s was final, and is %s now: %s", d.Rule.ID, d.Event.ID, d.Portcullis.Detection.State, content(d))
+			j.accuse(d, "%s %s was final, and is %s now: %s", d.Rule.ID, d.Event.ID, d.Portcullis.Detection.State, content(d))
 		}
 	}
 	j.told[d.Event.ID] = append(before, d)
 	if d.Portcullis.Detection.State == provisional {
 		j.provisional++
 		if done, ok := j.acts[markOf(d.UserAgent.Original)]; ok && !j.isTrue(d, done) {
-			j.wrong++
-			j.complain("wrong: provisional, and not true: %s", j.describe(d))
+			j.accuse(d, "provisional, and not true: %s", j.describe(d))
 		}
 	}
 }
@@ -144,22 +155,20 @@ func (j *judge) repeat(before, again serverprocess.Detection) {
 func (j *judge) conclude(d serverprocess.Detection) {
 	done, ok := j.acts[markOf(d.UserAgent.Original)]
 	if !ok {
-		j.wrong++
-		j.complain("wrong: %s is about nothing that happened: %+v", d.Rule.ID, d)
+		j.accuse(d, "%s is about nothing that happened: %+v", d.Rule.ID, d)
 		return
 	}
 	switch d.Portcullis.Detection.State {
-	case final:
-		j.weigh(d, done)
 	case superseded:
 		j.takenBack++
 		if by := d.Portcullis.Detection.SupersededBy; by != "" && j.told[by] == nil {
-			j.wrong++
-			j.complain("wrong: superseded by %s, of which nothing was told: %s", by, j.describe(d))
+			j.accuse(d, "superseded by %s, of which nothing was told: %s", by, j.describe(d))
 		}
+	case provisional: // It became final just as it was told.
+		j.silent++
+		j.weigh(d, done)
 	default:
-		j.wrong++
-		j.complain("wrong: never final: %s", j.describe(d))
+		j.weigh(d, done)
 	}
 }
 
@@ -170,14 +179,12 @@ func (j *judge) weigh(d serverprocess.Detection, done owned) {
 	switch {
 	case !j.isTrue(d, done):
 		j.made++
-		j.wrong++
-		j.complain("wrong: %s", j.describe(d))
+		j.accuse(d, "%s", j.describe(d))
 	case !right(d, done) && d.Rule.ID != execRule: // The one of the right pod is another detection.
 		j.aside++
 	case !j.want[e]:
 		j.made++
-		j.wrong++
-		j.complain("wrong: no such thing was to be detected: %s", j.describe(d))
+		j.accuse(d, "no such thing was to be detected: %s", j.describe(d))
 	case j.found[e]:
 		j.made++
 		j.doubled++
