@@ -172,7 +172,7 @@ func noise(tb testing.TB, bytes int) []byte {
 // filling is an event of a pod of its own that takes about this much room, compressed or not.
 func filling(tb testing.TB, id string, bytes int) *event.Event {
 	tb.Helper()
-	return &event.Event{ID: id, Pod: event.Pod{UID: id}, Process: &event.Process{Args: []string{string(noise(tb, bytes))}}}
+	return &event.Event{ID: id, Pod: event.Pod{UID: id, Name: id}, Process: &event.Process{Args: []string{string(noise(tb, bytes))}}}
 }
 
 func TestFullBusRefusesAndKeepsWhatItHas(t *testing.T) {

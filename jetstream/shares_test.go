@@ -151,7 +151,7 @@ func TestManyWhoTakeAllTheyCanDoNotFillTheBus(t *testing.T) {
 	for taken := true; taken; {
 		taken = false
 		for hog := range hogs {
-			a := s.account(&event.Event{Pod: event.Pod{UID: fmt.Sprint(hog)}})
+			a := s.account(&event.Event{Pod: event.Pod{UID: fmt.Sprint(hog), Name: "hog"}})
 			if !s.over(a) {
 				s.claim([]account{a}, []int{1}, message)
 				taken = true
@@ -161,7 +161,7 @@ func TestManyWhoTakeAllTheyCanDoNotFillTheBus(t *testing.T) {
 	if s.held > bound-bound/partOfWhole {
 		t.Errorf("%d of %d bytes are taken by %d", s.held, bound, hogs)
 	}
-	if newcomer := s.account(&event.Event{Pod: event.Pod{UID: "new"}}); s.over(newcomer) {
+	if newcomer := s.account(&event.Event{Pod: event.Pod{UID: "new", Name: "new"}}); s.over(newcomer) {
 		t.Error("who has nothing has too much")
 	}
 }
