@@ -11,6 +11,7 @@ import (
 	"github.com/portcullis-dev/portcullis/coverage"
 	"github.com/portcullis-dev/portcullis/event"
 	"github.com/portcullis-dev/portcullis/status"
+	"github.com/portcullis-dev/portcullis/steady"
 )
 
 const (
@@ -66,6 +67,9 @@ func (o *oversight) serverStatus(read samples, now time.Time) status.Server {
 	}
 	if err := o.server.Ready(); err != nil {
 		s.Ready, s.NotReady = false, err.Error()
+	}
+	if ahead := o.server.clock.WallAhead(); ahead.Abs() >= steady.Far {
+		s.WallAhead = status.SecondsOf(ahead)
 	}
 	if mark := read.sum(metricWatermark, ""); mark > 0 && !math.IsInf(mark, 0) {
 		s.WatermarkLag = status.SecondsOf(now.Sub(time.UnixMilli(int64(mark * 1000))))

@@ -58,6 +58,9 @@ type Server struct {
 	Mode string `json:"mode"`
 	// WatermarkLag is how far behind the clock the join is certain to have seen everything; negative if not known.
 	WatermarkLag Seconds `json:"watermarkLagSeconds"`
+	// WallAhead is by how much the node's clock was set forward, or back if it is negative, since the
+	// server has started; it goes on by its own.
+	WallAhead Seconds `json:"wallAheadSeconds,omitempty"`
 }
 
 // Store is what is kept on disk.
@@ -264,7 +267,7 @@ func same(a, b Document) bool {
 // still is a document without what moves all the time.
 func still(d Document) Document {
 	d.bound(MaxItems)
-	d.At, d.Server.WatermarkLag = time.Time{}, 0
+	d.At, d.Server.WatermarkLag, d.Server.WallAhead = time.Time{}, 0, 0
 	d.Store.Waiting, d.Store.Bytes = 0, 0
 	for i := range d.APIServers {
 		a := &d.APIServers[i]

@@ -275,6 +275,7 @@ func TestChecks(t *testing.T) {
 		"no rules":   {said(func(d *status.Document) { d.Rules.Loaded = 0 }), "rules", Fail, "none"},
 		"slow rules": {said(func(d *status.Document) { d.Rules.Suspended = 1 }), "rules", Warn, "suspended"},
 		"lagging":    {said(func(d *status.Document) { d.Server.WatermarkLag = 7200 }), "rules", Warn, "120m behind"},
+		"clock set":  {said(func(d *status.Document) { d.Server.WallAhead = -3600 }), "server", Warn, "set by -1h0m0s"},
 		"expired": {func(_ *testing.T, p *patient) {
 			p.quarantine = []v1alpha1.Quarantine{{Spec: v1alpha1.QuarantineSpec{ExpiresAt: &metav1.Time{Time: ago(time.Hour)}}}}
 		}, "quarantines", Warn, "1 of them expired"},

@@ -46,6 +46,11 @@ func (p *patient) checkServer() Check {
 		return Check{name, OK, fmt.Sprintf("%d of %d pods are ready", ready, wanted), ""}
 	}
 	s := p.says.Server
+	if ahead := s.WallAhead.Duration(); ahead != 0 {
+		return Check{name, Warn, fmt.Sprintf("its node's clock has been set by %s since it started; it goes on by its own", ahead),
+			"Times in detections are off by that, and so is the end of quarantines. If the clock is right now, let the server take it up:" +
+				p.kubectl("rollout restart statefulset/portcullis")}
+	}
 	return Check{name, OK, fmt.Sprintf("%d of %d pods are ready, version %s, for %s, mode %s", ready, wanted, s.Version, p.ago(s.Started), s.Mode), ""}
 }
 
