@@ -89,6 +89,8 @@ func (o *Options) complete() error {
 
 // Canary makes the requests and awaits their events. Its methods may be called from any goroutine.
 type Canary struct {
+	// moved is told when an offset has changed.
+	moved   chan struct{}
 	opts    Options
 	metrics metrics
 
@@ -110,6 +112,7 @@ func New(opts Options) (*Canary, error) {
 		return nil, err
 	}
 	return &Canary{
+		moved:   make(chan struct{}, 1),
 		opts:    opts,
 		metrics: newMetrics(opts.Registerer),
 		servers: make(map[string]*server),
@@ -124,15 +127,20 @@ func New(opts Options) (*Canary, error) {
 func (c *Canary) Run(ctx context.Context) error {
 	ticker := time.NewTicker(c.opts.Period)
 	defer ticker.Stop()
+	c.round(ctx)
 	for {
-		c.round(ctx)
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-c.moved:
+			// At once: a process that is killed before would leave its successor the old offset.
+			c.tellOffsets()
+			c.save(ctx)
 		case <-ticker.C:
 			c.judge()
 			c.tellOffsets()
 			c.save(ctx)
+			c.round(ctx)
 		}
 	}
 }

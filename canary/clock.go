@@ -144,7 +144,12 @@ func (c *Canary) measure(f *flight) {
 	}
 	e.Add(b, until)
 	before := k.offset
-	k.settle(until)
+	if k.settle(until); k.saved.IsZero() {
+		select {
+		case c.moved <- struct{}{}:
+		default:
+		}
+	}
 	c.tell(f, k, before, until)
 }
 

@@ -192,3 +192,17 @@ func TestClocksOutliveTheProcess(t *testing.T) {
 		t.Error("a clock that could not be stored is not logged")
 	}
 }
+
+// TestOffsetIsStoredAsSoonAsItIsUsed: the next tick may be one too late.
+func TestOffsetIsStoredAsSoonAsItIsUsed(t *testing.T) {
+	f := newFixture(t)
+	f.ahead[a] = 3 * time.Minute
+	f.round()
+	f.returns(a, "audit/cp-a")
+	f.round()
+	select {
+	case <-f.moved:
+	default:
+		t.Error("Run is not told that an offset has changed")
+	}
+}

@@ -270,6 +270,10 @@ func (s *suite) live(ctx context.Context) error {
 	if err := s.begin(ctx, map[plot]int{tokenUsed: 10, clientRun: 6, session: 4, shell: 4, harmless: 4}); err != nil {
 		return err
 	}
+	select { // A request that names a pod by its name is not held until the news of the pod is there.
+	case <-time.After(2 * time.Second):
+	case <-ctx.Done():
+	}
 	s.feed.resume()
 	s.wait(ctx, 8*time.Second)
 	return nil

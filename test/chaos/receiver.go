@@ -9,7 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,22 +37,21 @@ func (n *notice) happening() happening {
 
 func (n *notice) state() string { return n.Portcullis.Detection.State }
 
-// content is what the notice says of what happened: two of one detection in one state must be the same. When it was
+// content is what a notice says of what happened: two of one detection in one state must be the same. When it was
 // concluded is no part of it, nor what was done, which is judged for itself. The times of its events are not either: they
 // are corrected by what is known of a clock, and another process measures it anew.
-func (n *notice) content() string {
-	d := n.Detection
-	d.Time, d.Event.Created = time.Time{}, time.Time{}
-	d.Portcullis.Detection.Action, d.Portcullis.Detection.Why = "", ""
-	d.Portcullis.Detection.Events = slices.Clone(d.Portcullis.Detection.Events)
-	for i := range d.Portcullis.Detection.Events {
-		d.Portcullis.Detection.Events[i].Time = time.Time{}
+type content struct{ rule, pod, process, request, confidence, events string }
+
+func (n *notice) content() content {
+	d := n.Portcullis.Detection
+	events := make([]string, 0, len(d.Events))
+	for _, e := range d.Events {
+		events = append(events, e.ID)
 	}
-	text, err := json.Marshal(d)
-	if err != nil {
-		panic(err) // plain data
+	return content{
+		rule: n.Rule.ID, pod: n.Orchestrator.Resource.ID, process: n.Process.EntityID, request: n.Kubernetes.Audit.AuditID,
+		confidence: d.Confidence, events: strings.Join(events, " "),
 	}
-	return string(text)
 }
 
 // read makes a notice of a document.

@@ -116,7 +116,7 @@ func (v *verdict) again(before, n *notice, seen evidence) {
 	}
 	switch {
 	case before.content() != n.content():
-		v.complain(&v.doubled, "doubled: %s is told in two ways:\n  %s\n  %s", n.Event.ID, before.content(), n.content())
+		v.complain(&v.doubled, "doubled: %s is told in two ways:\n  %+v\n  %+v", n.Event.ID, before.content(), n.content())
 	case before.coverage != n.coverage:
 		v.updated++
 	case !killed:

@@ -74,7 +74,7 @@ func (s *site) Ingest(ctx context.Context, events []*event.Event) error {
 	defer s.mu.Unlock()
 	for _, e := range events {
 		if e.Audit != nil && e.Audit.Stage == "ResponseComplete" {
-			s.requests[e.Audit.UserAgent] = e
+			s.requests[e.Audit.UserAgent] = e.Own() // It is lent until Ingest returns.
 		}
 	}
 	return nil
