@@ -15,6 +15,7 @@ const (
 	ruleToken           = "token-access-then-api-request"
 	ruleExec            = "exec-into-pod"
 	ruleInteractiveExec = "interactive-exec-into-container"
+	ruleReusedID        = "audit-id-reused"
 )
 
 // testRules makes each of the shipped rules fire for its real cause, after a
@@ -27,6 +28,7 @@ func testRules(t *testing.T, w *world) {
 		ruleToken:           testToken,
 		ruleExec:            testExec,
 		ruleInteractiveExec: testInteractiveExec,
+		ruleReusedID:        testReusedID,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, w) })
 	}
@@ -143,6 +145,24 @@ func testInteractiveExec(t *testing.T, w *world) {
 	w.shell(t, fires)
 	w.await(t, ruleInteractiveExec, fires)
 	w.expectQuiet(t, ruleInteractiveExec, silent)
+}
+
+// testReusedID hides a forbidden request behind a harmless one, by giving both the same audit ID.
+func testReusedID(t *testing.T, w *world) {
+	pods := w.deploy(t, "web-6", "shop", "billing")
+	fires, honest := pods[0], pods[1]
+	call := func(id, path string) string { return curl("curl -H 'Audit-ID: "+id+"'", path) }
+
+	w.quietly(t, honest, "TOKEN=$(<"+tokenFile+"); "+call("one", "/api/v1/namespaces/billing/configmaps")+"; "+
+		call("two", "/api/v1/namespaces/billing/secrets"))
+
+	shell := w.shell(t, fires)
+	w.enter(t, shell, "TOKEN=$(<"+tokenFile+"); "+call("mine", "/api/v1/namespaces/shop/configmaps"), "HTTP 200")
+	w.enter(t, shell, call("mine", "/api/v1/namespaces/shop/secrets"), "HTTP 403")
+	w.await(t, ruleReusedID, fires)
+	w.await(t, ruleForbidden, fires) // It was not taken for the other one, either.
+	w.expectQuiet(t, ruleReusedID, honest)
+	w.expectOnce(t, ruleReusedID, fires)
 }
 
 // konnectivityAgent starts a pod that an exception of the exec rule is about.
