@@ -85,8 +85,10 @@ chaos: setup $(CLUSTER) ## The real server killed hundreds of times, its disk fu
 test-kernels: setup ## The agent's tests on older kernels, emulated; KERNEL=5.10|6.1 narrows them
 	@hack/test-kernels.sh $(KERNEL)
 
+PAIRS ?= 100
+
 .PHONY: bench
-bench: ## Benchmarks; WHAT=engine, ingest and parsers print their tables, WHAT=correlator|webhook|auditsink|agent|eql narrows them
+bench: ## Benchmarks; WHAT=engine, ingest, parsers, gate and agent print their tables, WHAT=correlator|webhook|auditsink|eql narrows them
 ifeq ($(WHAT),engine)
 	$(GO) run ./test/enginebench
 else ifeq ($(WHAT),ingest)
@@ -95,6 +97,14 @@ else ifeq ($(WHAT),parsers)
 	@mkdir -p bin
 	$(GO) run ./test/ingestbench -write bin/audit-list.json
 	cd test/ingestbench/parsers && $(GO) run . ../../../bin/audit-list.json
+else ifeq ($(WHAT),gate)
+	@$(MAKE) --no-print-directory setup $(CLUSTER)
+	@$(CLUSTER) build
+	@PORTCULLIS_KUBE_BIN="$$($(CLUSTER) build --print-dir)" $(GO) run ./test/gatebench
+else ifeq ($(WHAT),agent)
+	@$(MAKE) --no-print-directory setup
+	@# CI is set so that it fails, and does not skip, where containers cannot be made.
+	CI=1 $(GO) test -run '^$$' -bench Cost -benchtime 1x -timeout 60m ./agent/cost -pairs $(PAIRS)
 else
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./$(if $(WHAT),$(WHAT)/)...
 endif

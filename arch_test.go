@@ -34,17 +34,20 @@ var allowed = map[string][]string{
 	"steady":       {},
 	"agent":        {"api/telemetry"},
 	"endpoint":     {},
-	"webhook":      {},
+	"webhook":      {"event"},
 	"identity":     {"event"},
 	"bus":          {"event"},
 	"backlog":      {},
+	"barrier":      {},
 	"record":       {"backlog", "event"},
 	"jetstream":    {"bus", "event"},
 	"rule":         {"eql", "event"},
 	"ruleproof":    {"correlator", "eql", "event", "rule"},
 	"ruletest":     {"correlator", "eql", "event", "rule"},
 	"correlator":   {"event", "eql", "rule", "bus"},
+	"execsession":  {"event"},
 	"quarantine":   {"event", "api/v1alpha1"},
+	"enforcement":  {"event", "rule", "api/v1alpha1"},
 	"notify":       {"backlog", "event"},
 	"telemetrylog": {"event"},
 	"recording":    {"auditsink", "correlator/field", "event"},
@@ -75,7 +78,7 @@ var forbidden = []struct{ part, dependency, reason string }{
 var standardOnly = []string{"event", "correlator/sequence"}
 
 // pure are parts that hold no clock, goroutine or I/O: any history can be replayed through them.
-var pure = []string{"correlator/sequence"}
+var pure = []string{"correlator/sequence", "execsession/join"}
 
 func load(t *testing.T) map[string]*packages.Package {
 	t.Helper()

@@ -104,6 +104,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	return nil
 }
 
+// Flush returns when the sink has everything that the kernel had recorded when Flush was called.
+// It is safe for concurrent use with Run, without which it waits until ctx ends.
+func (a *Agent) Flush(ctx context.Context) error { return a.opts.Programs.Flush(ctx) }
+
 func (a *Agent) handle(r *bpf.Record, err error) {
 	if err != nil {
 		a.undecodable.Add(1)

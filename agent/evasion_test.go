@@ -160,10 +160,11 @@ func TestEvasionByPath(t *testing.T) {
 // TestTokensOfTheirOwnPath: a pod may have several tokens, each of which is known by where its manifest puts it.
 func TestTokensOfTheirOwnPath(t *testing.T) {
 	vault, cloud := kerneltest.ProjectedVolume(t, "vault"), kerneltest.ProjectedVolume(t, "token")
+	elsewhere := kerneltest.ProjectedVolume(t, "sts")
 	s := observe(t, kerneltest.Options{Binds: map[string]string{
-		"/run/secrets/tokens": vault, "/run/secrets/cloud.example/serviceaccount": cloud,
+		"/run/secrets/tokens": vault, "/run/secrets/cloud.example/serviceaccount": cloud, "/opt/identity": elsewhere,
 	}}, func(c *kerneltest.Container) {
-		c.Exec("/bin/sh", "-c", "cat /run/secrets/tokens/vault; cat /var/run/secrets/cloud.example/serviceaccount/token; "+
+		c.Exec("/bin/sh", "-c", "cat /run/secrets/tokens/vault; cat /var/run/secrets/cloud.example/serviceaccount/token; cat /opt/identity/sts; "+
 			"mkdir /tmp/d; unshare -m sh -c 'mount --bind /run/secrets/tokens /tmp/d && exec cat /tmp/d/vault'")
 	})
 	if n := len(s.opens("/var/run/secrets/tokens/vault")); n != 2 {
@@ -171,6 +172,9 @@ func TestTokensOfTheirOwnPath(t *testing.T) {
 	}
 	if n := len(s.opens("/var/run/secrets/cloud.example/serviceaccount/token")); n != 1 {
 		t.Errorf("%d opens of the second token, want 1: %v", n, s.events)
+	}
+	if n := len(s.opens("/opt/identity/sts")); n != 1 {
+		t.Errorf("%d opens of a token that is not below /run/secrets, want 1: %v", n, s.events)
 	}
 	if n := len(s.opens(token)); n != 0 {
 		t.Error("a token of another path is said to be the service account's")

@@ -13,14 +13,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
 
+	"github.com/portcullis-dev/portcullis/app/audited"
+	"github.com/portcullis-dev/portcullis/app/ending"
 	"github.com/portcullis-dev/portcullis/app/rulebook"
 	"github.com/portcullis-dev/portcullis/auditsink"
+	"github.com/portcullis-dev/portcullis/barrier"
 	"github.com/portcullis-dev/portcullis/canary"
 	"github.com/portcullis-dev/portcullis/collector"
 	"github.com/portcullis-dev/portcullis/config"
 	"github.com/portcullis-dev/portcullis/correlator"
 	"github.com/portcullis-dev/portcullis/correlator/field"
+	"github.com/portcullis-dev/portcullis/enforcement"
+	"github.com/portcullis-dev/portcullis/enforcement/namespaces"
 	"github.com/portcullis-dev/portcullis/event"
+	"github.com/portcullis-dev/portcullis/execsession"
 	"github.com/portcullis-dev/portcullis/identity"
 	"github.com/portcullis-dev/portcullis/notify"
 	"github.com/portcullis-dev/portcullis/pki"
@@ -89,6 +95,14 @@ type Server struct {
 	notify       *notify.Fanout
 	responder    *responder
 	collector    *collector.Server
+	claims       *collector.Claims
+	namespaces   *namespaces.Watcher
+	enforcer     *enforcement.Enforcer
+	gate         *quarantine.Gate
+	barrier      *barrier.Barrier
+	killer       *ending.Killer
+	sessions     *execsession.Tracker
+	stream       *sessionStream
 
 	endpoints         endpoints
 	collectorListener net.Listener
@@ -105,7 +119,7 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	s := &Server{opts: opts, index: &quarantine.Index{}}
 	for _, build := range []func(context.Context) error{
 		s.buildClock, s.buildClients, s.buildRules, s.buildStore, s.buildOversight, s.buildCertificates, s.buildIdentity, s.buildResponse,
-		s.buildCorrelation, s.buildCollector, s.buildEndpoints,
+		s.buildEnforcement, s.buildSessions, s.buildGate, s.buildCorrelation, s.buildCollector, s.buildEndpoints,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, errors.Join(err, s.close())
@@ -191,10 +205,14 @@ func (s *Server) buildResponse(ctx context.Context) (err error) {
 		return err
 	}
 	s.quarantine, err = quarantine.NewManager(quarantine.Options{
-		Client:     s.clients.objects,
-		Index:      s.index,
-		Announcer:  s.events,
-		PodGone:    s.podGone,
+		Client:    s.clients.objects,
+		Index:     s.index,
+		Announcer: s.events,
+		PodGone:   s.podGone,
+		NodeOf:    s.nodeOf,
+
+		MaxQuarantines: s.opts.Config.Gate.Breaker.MaxQuarantines,
+
 		Record:     s.record,
 		Now:        s.clock.Now,
 		Logger:     s.logger("quarantine"),
@@ -214,10 +232,17 @@ func (s *Server) podGone(uid string) bool {
 	return known && !alive
 }
 
+// nodeOf is where a pod runs, empty if that is not known.
+func (s *Server) nodeOf(uid string) string {
+	pod, _ := s.resolver.Pod(uid)
+	return pod.Node
+}
+
 func (s *Server) buildCorrelation(ctx context.Context) (err error) {
 	cfg := s.opts.Config
 	s.responder = &responder{
-		rules: s.rules, quarantine: s.quarantine, record: s.record, notify: s.notify, clock: s.clock.Now, logger: s.logger("respond"),
+		rules: s.rules, quarantine: s.quarantine, sessions: s.sessions, killer: s.killer, announcer: s.events,
+		record: s.record, notify: s.notify, clock: s.clock.Now, logger: s.logger("respond"),
 	}
 	s.correlator, err = correlator.New(correlator.Options{
 		Rules:      s.rules.Rules(),
@@ -226,6 +251,8 @@ func (s *Server) buildCorrelation(ctx context.Context) (err error) {
 		Overrides:  overrides(cfg, s.rules.Rules()),
 		Bus:        s.durable.bus,
 		Detections: s.responder,
+		Enforce:    s.enforce,
+		Session:    s.sessions.Current,
 		Known:      s.record.Known,
 		Replay:     s.resumption,
 		Coverage:   s.oversight.ledger.Of,
@@ -264,8 +291,12 @@ func (s *Server) buildCorrelation(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	s.stream = newSessionStream(s.sessions, audited.New(audited.Options{
+		Next: s.oversight.watching(s.recorder), Gate: s.gate, Releases: s.quarantine, Killer: s.killer, Self: s.self.user,
+	}))
+	s.claims = collector.NewClaims(s.clock.Now)
 	s.pipeline = newPipeline(pipelineOptions{
-		Pods: s.resolver, Clocks: s.canary, Hold: s.hold, Next: s.oversight.watching(s.recorder), Spool: s.durable.held,
+		Pods: s.resolver, Clocks: s.canary, Hold: s.hold, Claims: s.claims, Next: s.stream, Spool: s.durable.held,
 		Logger: s.logger("pipeline"), Registerer: s.opts.Registry,
 	})
 	return nil
@@ -285,6 +316,8 @@ func (s *Server) buildCollector(ctx context.Context) error {
 	s.collector, err = collector.New(collector.Options{
 		Pipeline:      s.pipeline,
 		Losses:        s.oversight.ledger.Agents(),
+		Store:         s.durable.identity,
+		Claims:        s.claims,
 		Authenticator: reviewer,
 		Placement:     s.resolver,
 		Ready:         s.resolver.Synced,
@@ -294,6 +327,9 @@ func (s *Server) buildCollector(ctx context.Context) error {
 		Registerer:    s.opts.Registry,
 	})
 	if err != nil {
+		return err
+	}
+	if err = s.collector.Load(ctx); err != nil {
 		return err
 	}
 	s.collectorListener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Collector.Listen)
@@ -319,9 +355,10 @@ func (s *Server) Run(ctx context.Context) error {
 		{{"health", s.endpoints.health.Run}},
 		{{"coverage", s.oversight.ledger.Run}, {"status", s.oversight.publisher.Run}},
 		{{"notify", s.notify.Run}, {"record", s.record.Run}, {"events", s.events.Run}, {"self", s.self.run}, {"telemetry log", s.recorder.run}},
-		{{"identity", s.resolver.Run}, {"quarantine", s.quarantine.Run}},
-		{{"respond", s.responder.run}},
-		{{"correlator", s.correlator.Run}},
+		{{"identity", s.resolver.Run}, {"quarantine", s.quarantine.Run}, {"namespaces", s.namespaces.Run}},
+		{{"respond", s.responder.run}, {"session kill", s.killer.Run}},
+		{{"correlator", s.joining}},
+		{{"sessions", s.sessions.Run}, {"sessions' audit stream", s.stream.follow(s.canary)}},
 		{{"pipeline", s.pipeline.run}, {"resumption", s.resumption.run(s.pipeline)}},
 		{{"hold", s.hold.Run}, {"certificates", s.certificates.Run}, {"canary", s.canary.Run}, {"rules", s.followRules}, {"oversight", s.oversight.run}},
 		serving,
@@ -343,12 +380,14 @@ func (s *Server) Ready() error {
 	switch {
 	case !s.serving.Load():
 		return errors.New("it is starting, or stopping")
-	case s.certificates.ServingTrust() == nil:
+	case !s.certificates.Ready():
 		return errors.New("certificates are not made yet")
 	case !s.resolver.Synced():
 		return errors.New("the cluster's pods are not known yet")
 	case !s.quarantine.Synced():
 		return errors.New("the cluster's quarantines are not known yet")
+	case !s.namespaces.Synced():
+		return errors.New("the cluster's namespaces are not known yet")
 	case !s.replayed() || !s.pipeline.takenUp.Load():
 		return errors.New("what was stored before the start is still being joined again")
 	}

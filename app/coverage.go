@@ -40,6 +40,7 @@ const (
 	causeShed       = "audit-delivery-delayed"
 	causeRefused    = "audit-delivery-refused"
 	causeBusShare   = "bus-share"
+	causeUnstored   = "not-stored"
 	// causeIncomplete begins those of telemetry that went on without its pod, before why it did.
 	causeIncomplete = "identity-"
 	// causeOld is the join's for further stages of requests that began before anything that is kept: a watch that ends after

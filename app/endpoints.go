@@ -79,7 +79,7 @@ func (s *Server) buildEndpoints(ctx context.Context) error {
 		{&s.endpoints.health, "health", cfg.Health.Listen, s.healthHandler(), nil, fewCallers()},
 		{&s.endpoints.metrics, "metrics", cfg.Metrics.Listen, metrics, serving, fewCallers()},
 		{&s.endpoints.audit, "audit", cfg.Audit.Listen, sink, s.certificates.SinkTLS(), sinkLimits()},
-		{&s.endpoints.webhook, "webhook", cfg.Webhook.Listen, gate, serving, endpoint.Limits{}},
+		{&s.endpoints.webhook, "webhook", cfg.Webhook.Listen, gate, s.certificates.WebhookTLS(), endpoint.Limits{}},
 	} {
 		*e.bound, err = endpoint.New(ctx, endpoint.Options{
 			Name: e.name, Address: e.address, Handler: e.handler, TLS: e.tls, Limits: e.limits,

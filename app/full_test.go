@@ -20,6 +20,7 @@ import (
 
 	"github.com/portcullis-dev/portcullis/auditsink"
 	"github.com/portcullis-dev/portcullis/bus"
+	"github.com/portcullis-dev/portcullis/collector"
 	"github.com/portcullis-dev/portcullis/correlator"
 	"github.com/portcullis-dev/portcullis/correlator/field"
 	"github.com/portcullis-dev/portcullis/event"
@@ -136,7 +137,7 @@ func sinkBefore(t *testing.T, b bus.Bus) http.Handler {
 		t.Fatal(err)
 	}
 	pipeline := newPipeline(pipelineOptions{
-		Pods: known(true), Clocks: canaries{}, Hold: &keeper{}, Next: join, Spool: newShelf(),
+		Pods: known(true), Clocks: canaries{}, Hold: &keeper{}, Claims: collector.NewClaims(time.Now), Next: join, Spool: newShelf(),
 		Logger: quiet(), Registerer: prometheus.NewRegistry(),
 	})
 	rejects, err := auditsink.OpenRejects(auditsink.RejectsOptions{Dir: t.TempDir(), Logger: quiet(), Registerer: prometheus.NewRegistry()})

@@ -2,48 +2,95 @@ package app
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
+	"github.com/portcullis-dev/portcullis/app/admission"
+	"github.com/portcullis-dev/portcullis/app/ending"
+	"github.com/portcullis-dev/portcullis/barrier"
+	"github.com/portcullis-dev/portcullis/collector"
+	"github.com/portcullis-dev/portcullis/config"
 	"github.com/portcullis-dev/portcullis/quarantine"
 	"github.com/portcullis-dev/portcullis/webhook"
 )
 
-// admissionPath is where the ValidatingWebhookConfiguration sends its reviews.
-const admissionPath = "/admit"
+// agents are those on the nodes, which connect to a collector that is built after everything that asks them.
+type agents struct{ server *Server }
 
-// gate lets the webhook ask the quarantines, which know nothing of admission.
-type gate struct{ quarantines *quarantine.Gate }
-
-// Judge implements webhook.Judge. It cannot fail: everything it asks is in memory.
-func (g gate) Judge(ctx context.Context, r webhook.Request) (webhook.Verdict, error) {
-	v := g.quarantines.Judge(ctx, quarantine.Request{
-		Namespace: r.Namespace, Pod: r.Pod, Door: r.Door,
-		User: r.User, Groups: r.Groups, Command: r.Command,
-	})
-	return webhook.Verdict{Allowed: v.Allowed, Message: v.Message, Annotations: v.Annotations()}, nil
+// Flush implements barrier.Agents.
+func (a agents) Flush(ctx context.Context, node string) (absent bool, err error) {
+	err = a.server.collector.Flush(ctx, node)
+	if errors.Is(err, collector.ErrNotConnected) {
+		return true, nil
+	}
+	return false, err
 }
 
-// gateHandler answers admission reviews.
-func (s *Server) gateHandler() (http.Handler, error) {
-	judge, err := quarantine.NewGate(quarantine.GateOptions{
-		Index:      s.index,
-		Pods:       s.resolver,
-		Refusals:   s.events,
+// EndSession implements ending.Agents.
+func (a agents) EndSession(ctx context.Context, what collector.Session) (collector.Ended, error) {
+	return a.server.collector.EndSession(ctx, what)
+}
+
+// buildGate makes what judges requests at the doors, but for the rules: those are built on it.
+func (s *Server) buildGate(context.Context) error {
+	endpoints, err := quarantine.NewEndpointLists(s.clients.kubernetes)
+	if err != nil {
+		return err
+	}
+	cfg := s.opts.Config.Gate
+	s.gate, err = quarantine.NewGate(quarantine.GateOptions{
+		Index:     s.index,
+		Pods:      s.resolver,
+		Endpoints: endpoints,
+		Refusals:  s.events,
+		Noted:     s.quarantine.Denied,
+		Exempt: quarantine.Exempt{
+			Users: cfg.Exempt.Users, Groups: cfg.Exempt.Groups, Namespaces: cfg.Exempt.Namespaces,
+		},
+		BreakGlass: cfg.BreakGlassGroups,
 		Now:        s.clock.Now,
 		Registerer: s.opts.Registry,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	handler, err := webhook.New(webhook.Options{
-		Judge:      gate{judge},
-		Logger:     s.logger("webhook"),
-		Registerer: s.opts.Registry,
+	s.barrier, err = barrier.New(barrier.Options{
+		Agents: agents{s}, Judgement: s.durable.bus, Timeout: cfg.Barrier.Timeout.Duration, Registerer: s.opts.Registry,
+	})
+	if err != nil {
+		return err
+	}
+	s.killer, err = ending.New(ending.Options{
+		Sessions: s.sessions, Agents: agents{s}, Announcer: s.events, Now: s.clock.Now,
+		Logger: s.logger("session kill"), Registerer: s.opts.Registry,
+	})
+	return err
+}
+
+// gateHandler answers admission reviews.
+func (s *Server) gateHandler() (http.Handler, error) {
+	cfg := s.opts.Config.Gate
+	judge, err := admission.New(admission.Options{
+		Quarantines:   s.gate,
+		Barrier:       s.barrier,
+		Waits:         s.mayEnforce,
+		BarrierClosed: cfg.Barrier.FailMode == config.FailClosed,
+		Pods:          s.resolver,
+		Rules:         s.correlator,
+		Detections:    s.responder,
+		Judged:        s.reviewed,
+		Now:           s.clock.Now,
+		Logger:        s.logger("gate"),
+		Registerer:    s.opts.Registry,
 	})
 	if err != nil {
 		return nil, err
 	}
-	mux := http.NewServeMux()
-	mux.Handle(admissionPath, handler)
-	return mux, nil
+	return webhook.New(webhook.Options{
+		Judge:      judge,
+		Callers:    s.certificates,
+		FailMode:   webhook.FailMode(cfg.FailMode),
+		Logger:     s.logger("webhook"),
+		Registerer: s.opts.Registry,
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/portcullis-dev/portcullis/collector"
 	"github.com/portcullis-dev/portcullis/event"
 )
 
@@ -26,11 +27,12 @@ type delivery struct {
 	late chan<- lateEvent
 	// noRoom is told of what finds no room in late.
 	noRoom func()
+	claims *collector.Claims
 }
 
 // lateEvent is an event that had to wait.
 type lateEvent struct {
-	// event is nil if it turned out to be a lie: it is done with, and that is all.
+	// event is nil if it turned out to be a lie that was told before: it is done with, and that is all.
 	event *event.Event
 	of    *delivery
 }
@@ -38,7 +40,7 @@ type lateEvent struct {
 // deliver takes an event that is complete, or foreign.
 func (d *delivery) deliver(e *event.Event, foreign bool) {
 	if foreign {
-		e = nil
+		e = d.claims.Event(e) // of the lie itself
 	}
 	select {
 	case d.late <- lateEvent{e, d}:

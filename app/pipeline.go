@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/portcullis-dev/portcullis/collector"
 	"github.com/portcullis-dev/portcullis/event"
 	"github.com/portcullis-dev/portcullis/identity"
 )
@@ -51,9 +52,11 @@ type pods interface {
 
 // pipelineOptions are what a pipeline needs. All are required.
 type pipelineOptions struct {
-	Pods       pods
-	Clocks     clocks
-	Hold       holder
+	Pods   pods
+	Clocks clocks
+	Hold   holder
+	// Claims are told what agents say of other nodes' pods.
+	Claims     *collector.Claims
 	Next       ingester
 	Spool      spool
 	Logger     *slog.Logger
@@ -147,13 +150,17 @@ func (p *pipeline) complete(events []*event.Event) (ready, waiting []*event.Even
 			waiting = append(waiting, e.Own())
 		case !foreign:
 			ready = append(ready, c)
+		default:
+			if claim := p.Claims.Event(c); claim != nil {
+				ready = append(ready, claim)
+			}
 		}
 	}
 	return ready, waiting
 }
 
 func (p *pipeline) newDelivery(key string, events []*event.Event) *delivery {
-	d := &delivery{key: key, events: events, late: p.late, noRoom: p.noRoom}
+	d := &delivery{key: key, events: events, late: p.late, noRoom: p.noRoom, claims: p.Claims}
 	d.left.Store(int64(len(events)))
 	return d
 }

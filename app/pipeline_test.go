@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/portcullis-dev/portcullis/bus"
+	"github.com/portcullis-dev/portcullis/collector"
 	"github.com/portcullis-dev/portcullis/event"
 	"github.com/portcullis-dev/portcullis/identity"
 	"github.com/portcullis-dev/portcullis/jetstream"
@@ -121,7 +122,7 @@ func newParts() *parts {
 
 func (p *parts) pipeline() *pipeline {
 	return newPipeline(pipelineOptions{
-		Pods: p.pods, Clocks: canaries{}, Hold: p.hold, Next: p.correlator, Spool: p.spool,
+		Pods: p.pods, Clocks: canaries{}, Hold: p.hold, Claims: collector.NewClaims(time.Now), Next: p.correlator, Spool: p.spool,
 		Logger: quiet(), Registerer: prometheus.NewRegistry(),
 	})
 }
@@ -186,7 +187,11 @@ func TestHeldEventsFollow(t *testing.T) {
 	with.hold.held[0](false)
 	with.hold.held[1](true)
 	finish(t, p) // What is left is passed on all the same.
-	with.got(t, "a", "unknown")
+	claim := with.correlator.events[len(with.correlator.events)-1]
+	if !slices.Equal(claim.Action, []string{collector.ActionForeignPod}) || claim.Pod.UID != "" {
+		t.Errorf("the lie became %+v", claim)
+	}
+	with.got(t, "a", "unknown", claim.ID)
 	if n := with.spooled(t); n != 0 {
 		t.Errorf("%d events are still in the spool", n)
 	}

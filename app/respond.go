@@ -35,6 +35,24 @@ type ruleSource interface {
 	Rules() *rule.Set
 }
 
+// sessionKeeper keeps the sessions that detections are about.
+type sessionKeeper interface {
+	Detected(d *event.Detection)
+}
+
+// sessionKiller ends the sessions that a detection is about, and with everywhere those that its user has been let into
+// anywhere and that have not begun.
+type sessionKiller interface {
+	End(d *event.Detection, everywhere bool)
+}
+
+// announcer tells people of responses that are no quarantine.
+type announcer interface {
+	RuleDenied(d *event.Detection)
+	WouldDeny(d *event.Detection)
+	WouldKillSession(d *event.Detection)
+}
+
 // maxNoted bounds what a responder notes of single detections for as long as the process lives.
 const maxNoted = 16384
 
@@ -55,6 +73,9 @@ const maxNoted = 16384
 type responder struct {
 	rules      ruleSource
 	quarantine quarantiner
+	sessions   sessionKeeper
+	killer     sessionKiller
+	announcer  announcer
 	record     *record.Book
 	notify     notifier
 	clock      func() time.Time
@@ -77,6 +98,7 @@ func (r *responder) Handle(ctx context.Context, d *event.Detection) {
 	defer r.mutex.Unlock()
 	before, _ := r.record.Get(d.ID)
 	own := *d // The caller's is the caller's.
+	r.sessions.Detected(&own)
 	c := changeOf(&own)
 	if r.isHistory(d.ID, &before, c) {
 		c.state, c.by = before.State, before.SupersededBy
@@ -156,7 +178,7 @@ func (r *responder) quarantines(d *event.Detection, rec *record.Record) []record
 	out := make([]record.Quarantine, 0, len(subjects))
 	for _, s := range subjects {
 		q := record.Quarantine{Object: quarantine.ObjectName(s), Whom: s.Name, Expires: spec.Expires(rec.Begun)}
-		if s.Kind == v1alpha1.SubjectPod {
+		if s.Namespace != "" {
 			q.Whom = s.Namespace + "/" + s.Name
 		}
 		for _, k := range known {
@@ -186,10 +208,21 @@ func (r *responder) act(ctx context.Context, d *event.Detection, before *record.
 	})
 }
 
-// consequence does what is to be done, and returns what came of it.
+// consequence does what is to be done, and returns what came of it. What was not told yet may not have been
+// done either.
 func (r *responder) consequence(ctx context.Context, d *event.Detection, before *record.Record) (event.Action, string) {
-	if d.Action == event.ActionNone {
+	untold := before.Told == 0
+	switch d.Action {
+	case event.ActionNone:
 		return d.Action, d.Why
+	case event.ActionDeny, event.ActionWouldDeny, event.ActionKillSession, event.ActionWouldKillSession:
+		if untold {
+			r.respond(d)
+		}
+		return d.Action, d.Why
+	}
+	if untold && d.Action == event.ActionQuarantine && r.killsSession(d) {
+		defer r.kill(d) // Once nobody else is let in.
 	}
 	spec, asked := r.spec(d)
 	switch first := before.Begun.IsZero(); {
@@ -198,7 +231,7 @@ func (r *responder) consequence(ctx context.Context, d *event.Detection, before 
 	case !asked:
 		return d.Action, d.Why
 	case d.Action == event.ActionWouldQuarantine:
-		if before.Told == 0 {
+		if untold {
 			r.quarantine.WouldQuarantine(d, spec)
 		}
 		return d.Action, d.Why
@@ -208,6 +241,32 @@ func (r *responder) consequence(ctx context.Context, d *event.Detection, before 
 		spec.Since = before.Begun
 	}
 	return r.impose(ctx, d, spec)
+}
+
+// respond carries out, or tells, what is no quarantine.
+func (r *responder) respond(d *event.Detection) {
+	switch d.Action {
+	case event.ActionKillSession:
+		r.kill(d)
+	case event.ActionWouldKillSession:
+		r.announcer.WouldKillSession(d)
+	case event.ActionDeny: // The webhook refuses it.
+		r.announcer.RuleDenied(d)
+	case event.ActionWouldDeny:
+		r.announcer.WouldDeny(d)
+	}
+}
+
+// kill ends the detection's sessions.
+func (r *responder) kill(d *event.Detection) {
+	spec, asked := r.spec(d)
+	r.killer.End(d, asked && spec.Subject == v1alpha1.SubjectUser)
+}
+
+// killsSession reports whether the detection's rule asks for the end of its sessions.
+func (r *responder) killsSession(d *event.Detection) bool {
+	found := r.rules.Rules().Get(d.Rule.Name)
+	return found != nil && found.Response != nil && found.Response.KillSession
 }
 
 // leadsTo reports whether the detection's subjects are those that it was about at first: a
@@ -288,18 +347,27 @@ func (r *responder) settle() {
 	clear(r.unstored)
 }
 
-// spec is the response that the detection's rule asks for, if any.
+// spec is the quarantine that the detection's rule asks for, if any.
 func (r *responder) spec(d *event.Detection) (quarantine.Spec, bool) {
 	found := r.rules.Rules().Get(d.Rule.Name)
-	if found == nil || found.Response == nil || found.Response.Quarantine == nil {
+	if found == nil {
 		return quarantine.Spec{}, false
 	}
-	asked := found.Response.Quarantine
-	kind := v1alpha1.SubjectPod
-	if asked.Subject == rule.SubjectUser {
-		kind = v1alpha1.SubjectUser
+	return specOf(found)
+}
+
+// specOf is the quarantine that a rule asks for, if any.
+func specOf(r *rule.Rule) (quarantine.Spec, bool) {
+	if r.Response == nil || r.Response.Quarantine == nil {
+		return quarantine.Spec{}, false
+	}
+	asked := r.Response.Quarantine
+	kind, known := quarantine.KindOf(string(asked.Subject))
+	operations := make([]v1alpha1.Operation, 0, len(asked.Operations))
+	for _, o := range asked.Operations {
+		operations = append(operations, v1alpha1.Operation(o))
 	}
 	return quarantine.Spec{
-		Subject: kind, TTL: asked.Duration, Ambiguous: asked.Ambiguous,
-	}, true
+		Subject: kind, Operations: quarantine.OperationsOf(operations...), TTL: asked.Duration, Ambiguous: asked.Ambiguous,
+	}, known
 }

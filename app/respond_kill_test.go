@@ -85,6 +85,15 @@ type cluster struct {
 
 func (c *cluster) IsWatchListSemanticsUnSupported() bool { return true }
 
+// Status takes no statuses.
+func (c *cluster) Status() client.SubResourceWriter { return noStatus{} }
+
+type noStatus struct{ client.SubResourceWriter }
+
+func (noStatus) Patch(context.Context, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
+	return errors.New("no statuses here")
+}
+
 func (c *cluster) stamp() string {
 	c.version++
 	return strconv.FormatUint(c.version, 10)
@@ -305,7 +314,7 @@ func (w *world) life(t *testing.T, steps int, while func()) {
 	for _, run := range []func(context.Context) error{book.Run, out.Run, manager.Run} {
 		wg.Go(func() { _ = run(ctx) })
 	}
-	w.replay(&responder{rules: w.rules, quarantine: manager, record: book, notify: out, clock: time.Now, logger: quiet()})
+	w.replay(&responder{sessions: silence{}, killer: silence{}, announcer: silence{}, rules: w.rules, quarantine: manager, record: book, notify: out, clock: time.Now, logger: quiet()})
 	time.Sleep(10 * time.Second)
 	synctest.Wait()
 	if while != nil && !w.fuse.dead() {
@@ -342,6 +351,8 @@ type silent struct{}
 
 func (silent) Quarantined(*event.Detection, *quarantine.Entry)   {}
 func (silent) WouldQuarantine(*event.Detection, quarantine.Spec) {}
+func (silent) Created(*quarantine.Entry)                         {}
+func (silent) Released(*quarantine.Entry, string, time.Time)     {}
 
 // book is what is recorded, as the next process will find it.
 func (w *world) book(t *testing.T) *record.Book {

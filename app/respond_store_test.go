@@ -99,6 +99,7 @@ func TestKilledOnTheRealStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := &responder{
+			sessions: silence{}, killer: silence{}, announcer: silence{},
 			rules: someRules(t), quarantine: &prompt{book, f, acted}, record: book, notify: out, clock: time.Now, logger: quiet(),
 		}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -81,8 +81,17 @@ func emptyBook(t *testing.T) *record.Book {
 
 func responderFor(t *testing.T, w *ward) *responder {
 	t.Helper()
-	return &responder{rules: someRules(t), quarantine: w, record: emptyBook(t), notify: w, clock: time.Now, logger: quiet()}
+	return &responder{sessions: silence{}, killer: silence{}, announcer: silence{}, rules: someRules(t), quarantine: w, record: emptyBook(t), notify: w, clock: time.Now, logger: quiet()}
 }
+
+// silence hears of responses that these tests are not about.
+type silence struct{}
+
+func (silence) Detected(*event.Detection)         {}
+func (silence) End(*event.Detection, bool)        {}
+func (silence) RuleDenied(*event.Detection)       {}
+func (silence) WouldDeny(*event.Detection)        {}
+func (silence) WouldKillSession(*event.Detection) {}
 
 // about is a detection by the rule about a pod and a user.
 func about(ruleName string, action event.Action) *event.Detection {
@@ -280,7 +289,7 @@ func TestNotifierThatCannotStore(t *testing.T) {
 	if len(w.sent) != 1 || r.record.Known("1") {
 		t.Errorf("told %d times, done %v", len(w.sent), r.record.Known("1"))
 	}
-	restarted := &responder{rules: r.rules, quarantine: w, record: r.record, notify: w, clock: time.Now, logger: quiet()}
+	restarted := &responder{sessions: silence{}, killer: silence{}, announcer: silence{}, rules: r.rules, quarantine: w, record: r.record, notify: w, clock: time.Now, logger: quiet()}
 	w.sendErr = nil
 	restarted.Handle(t.Context(), d)
 	if len(w.sent) != 2 || !r.record.Known("1") {
@@ -302,7 +311,7 @@ func TestWhatIsStoredLaterIsToldOnce(t *testing.T) {
 	if r.settle(); !r.record.Known("1") {
 		t.Error("it is not recorded as told although it is stored")
 	}
-	restarted := &responder{rules: r.rules, quarantine: w, record: r.record, notify: w, clock: time.Now, logger: quiet()}
+	restarted := &responder{sessions: silence{}, killer: silence{}, announcer: silence{}, rules: r.rules, quarantine: w, record: r.record, notify: w, clock: time.Now, logger: quiet()}
 	restarted.Handle(t.Context(), d)
 	if len(w.sent) != 1 {
 		t.Errorf("told %d times", len(w.sent))

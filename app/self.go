@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/go-logr/logr"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -25,13 +29,16 @@ type self struct {
 	// pod is nil where the server does not know its pod; then nothing is written.
 	pod         *corev1.ObjectReference
 	logger      *slog.Logger
+	client      kubernetes.Interface
 	broadcaster events.EventBroadcaster
 	recorder    events.EventRecorder
+	// name is the user that the server is to the API server, once that is known.
+	name atomic.Pointer[string]
 }
 
 // newSelf makes a self that writes nothing until run.
 func newSelf(pod event.Pod, client kubernetes.Interface, logger *slog.Logger) (*self, error) {
-	s := &self{logger: logger, broadcaster: events.NewBroadcaster(&events.EventSinkImpl{Interface: client.EventsV1()})}
+	s := &self{logger: logger, client: client, broadcaster: events.NewBroadcaster(&events.EventSinkImpl{Interface: client.EventsV1()})}
 	s.recorder = s.broadcaster.NewRecorder(scheme.Scheme, "portcullis.dev/portcullis").
 		WithLogger(logr.FromSlogHandler(logger.Handler()))
 	switch {
@@ -51,6 +58,7 @@ func (s *self) run(ctx context.Context) error {
 	if err := s.start(ctx); err != nil {
 		return err
 	}
+	s.whoAmI(ctx)
 	<-ctx.Done()
 	s.broadcaster.Shutdown()
 	return nil
@@ -77,4 +85,32 @@ func (s *self) record(kind, reason, note string) {
 		note = strings.ToValidUTF8(note[:maxNote-len("…")], "") + "…"
 	}
 	s.recorder.Eventf(s.pod, nil, kind, reason, "ReloadRules", "%s", note)
+}
+
+// askAgain is the pause between two questions who the server is.
+const askAgain = 5 * time.Second
+
+// whoAmI asks the API server, until it has answered or ctx ends.
+func (s *self) whoAmI(ctx context.Context) {
+	for {
+		review, err := s.client.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+		if err == nil {
+			s.name.Store(&review.Status.UserInfo.Username)
+			return
+		}
+		s.logger.Debug("the API server has not said who this is", "error", err)
+		select {
+		case <-time.After(askAgain):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// user is who the server is to the API server, empty while that is not known.
+func (s *self) user() string {
+	if name := s.name.Load(); name != nil {
+		return *name
+	}
+	return ""
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/portcullis-dev/portcullis/correlator"
 	"github.com/portcullis-dev/portcullis/coverage"
+	"github.com/portcullis-dev/portcullis/execsession"
 	"github.com/portcullis-dev/portcullis/identity"
 	"github.com/portcullis-dev/portcullis/jetstream"
 	"github.com/portcullis-dev/portcullis/rule"
@@ -20,6 +21,7 @@ const (
 	outboxBytes     = 128 << 20
 	heldBytes       = 64 << 20
 	coverageBytes   = 16 << 20
+	sessionsBytes   = 96 << 20
 )
 
 // lockTimeout is how long a predecessor may take to end that has been told to: what the kubelet gives a
@@ -38,11 +40,12 @@ const (
 type durable struct {
 	store *jetstream.Store
 	bus   *jetstream.Bus
-	// identity has the pods' history, and what is known of the API servers' clocks.
+	// identity has the pods' history, and what is known of the API servers' and the nodes' clocks.
 	identity   *jetstream.Bucket
 	detections *jetstream.Bucket
 	outbox     *jetstream.Bucket
 	coverage   *jetstream.Bucket
+	sessions   *jetstream.Bucket
 	held       *jetstream.Spool
 }
 
@@ -72,6 +75,7 @@ func (s *Server) buildStore(ctx context.Context) (err error) {
 		{&s.durable.detections, "detections", detectionsTTL, detectionsBytes},
 		{&s.durable.outbox, "outbox", outboxTTL, outboxBytes},
 		{&s.durable.coverage, "coverage", coverage.StoreTTL, coverageBytes},
+		{&s.durable.sessions, "sessions", execsession.StoreTTL, sessionsBytes},
 	} {
 		if *b.bucket, err = s.durable.store.Bucket(ctx, jetstream.BucketOptions{Name: b.name, TTL: b.ttl, MaxBytes: b.bytes}); err != nil {
 			return err

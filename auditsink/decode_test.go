@@ -249,6 +249,7 @@ func TestKubeletTarget(t *testing.T) {
 		"/api/v1/nodes/node1/proxy/exec/shop/cart-0/u-9/main":        cart,
 		"/api/v1/nodes/node1/proxy//exec//shop/cart-0/main":          cart,
 		"/api/v1/nodes/node1/proxy/x/../exec/shop/cart-0/main":       cart,
+		"/api/v1/nodes/node1/proxy/x/../../exec/shop/cart-0/main":    cart,
 		"/api/v1/nodes/node1/proxy/%65xec/shop/cart-0/main":          cart,
 		"/api/v1/nodes/proxy/proxy/attach/shop/cart-0/main":          cart,
 		"/api/v1/nodes/node1/proxy/portForward/shop/cart-0":          cart,

@@ -3,6 +3,7 @@ package auditsink
 import (
 	"errors"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 func TestRejectsStatus(t *testing.T) {
@@ -51,5 +53,23 @@ func TestRejectsStatus(t *testing.T) {
 	}
 	if got := open().Status(); got.Events != 2 || got.Newest.Reason != "" {
 		t.Errorf("of a file that cannot be read: %+v", got)
+	}
+}
+
+// TestWhatCannotBeReadIsNotSentAgainWhereTheDiskHasNoRoom: it would not be readable the next time either.
+func TestWhatCannotBeReadIsNotSentAgainWhereTheDiskHasNoRoom(t *testing.T) {
+	s := newSink(t, nil)
+	if err := os.RemoveAll(s.rejects.opts.Dir); err != nil { // No file can be written.
+		t.Fatal(err)
+	}
+	s.post(s.cp1(), []byte("no list"), http.StatusOK, "")
+	if got := testutil.ToFloat64(s.handler.metrics.rejected.WithLabelValues("dropped")); got != 1 {
+		t.Errorf("counted %v as dropped", got)
+	}
+	if got := s.rejects.Status(); got.Events != 0 || got.Newest.APIServer != "cp-1" {
+		t.Errorf("told people of %+v", got)
+	}
+	if diff := cmp.Diff([]int{0}, s.told.all()); diff != "" {
+		t.Errorf("told of lost events (-want +got):\n%s", diff)
 	}
 }

@@ -175,14 +175,17 @@ func expand(arg string, service *corev1.Service, ip string) string {
 
 func TestWebhook(t *testing.T) {
 	hook := get[*admissionv1.ValidatingWebhookConfiguration](t, render(t, ""), "portcullis").Webhooks[0]
-	rule := admissionv1.RuleWithOperations{
-		Operations: []admissionv1.OperationType{admissionv1.Connect},
-		Rule: admissionv1.Rule{
-			APIGroups: []string{""}, APIVersions: []string{"v1"}, Scope: ptr(admissionv1.NamespacedScope),
-			Resources: []string{"pods/exec", "pods/attach", "pods/portforward"},
-		},
+	doors := func(operation admissionv1.OperationType, scope admissionv1.ScopeType, resources ...string) admissionv1.RuleWithOperations {
+		return admissionv1.RuleWithOperations{
+			Operations: []admissionv1.OperationType{operation},
+			Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Scope: ptr(scope), Resources: resources},
+		}
 	}
-	if diff := cmp.Diff([]admissionv1.RuleWithOperations{rule}, hook.Rules); diff != "" {
+	want := []admissionv1.RuleWithOperations{
+		doors(admissionv1.Connect, admissionv1.AllScopes, "pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "services/proxy", "nodes/proxy"),
+		doors(admissionv1.Update, admissionv1.NamespacedScope, "pods/ephemeralcontainers"),
+	}
+	if diff := cmp.Diff(want, hook.Rules); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)
 	}
 	if *hook.FailurePolicy != admissionv1.Ignore || *hook.TimeoutSeconds > 2 {
@@ -191,11 +194,26 @@ func TestWebhook(t *testing.T) {
 	if hook.NamespaceSelector != nil || hook.ObjectSelector != nil || hook.MatchConditions != nil {
 		t.Error("some execs are not guarded")
 	}
-	if hook.ClientConfig.CABundle != nil {
-		t.Error("the chart sets the caBundle, which is the server's: an upgrade would take it away")
+	if hook.ClientConfig.CABundle != nil || hook.ClientConfig.Service.Path != nil {
+		t.Error("the chart sets the caBundle or the path, which are the server's: an upgrade would take them away")
 	}
 	if s := hook.ClientConfig.Service; s.Namespace != namespace || s.Name != "portcullis" || *s.Port != 443 {
 		t.Errorf("service %+v", s)
+	}
+}
+
+// TestPolicy: on its own it fails open, and it can be left out. What it says is tried in package webhook/policy.
+func TestPolicy(t *testing.T) {
+	for values, want := range map[string]admissionv1.FailurePolicyType{"": admissionv1.Ignore, scenarios["everything"]: admissionv1.Fail} {
+		all := render(t, values)
+		policy := get[*admissionv1.ValidatingAdmissionPolicy](t, all, "portcullis-quarantine")
+		binding := get[*admissionv1.ValidatingAdmissionPolicyBinding](t, all, policy.Name)
+		if *policy.Spec.FailurePolicy != want || binding.Spec.PolicyName != policy.Name || *binding.Spec.ParamRef.ParameterNotFoundAction != admissionv1.AllowAction {
+			t.Errorf("failure policy %s, binding %+v", *policy.Spec.FailurePolicy, binding.Spec)
+		}
+	}
+	if _, found := find[*admissionv1.ValidatingAdmissionPolicy](render(t, "gate: {policy: {enabled: false}}"), "portcullis-quarantine"); found {
+		t.Error("it is there although nobody wants it")
 	}
 }
 

@@ -19,9 +19,12 @@ func TestRights(t *testing.T) {
 			"admissionregistration.k8s.io/validatingwebhookconfigurations [portcullis]: get update",
 			"authentication.k8s.io/tokenreviews: create",
 			"authorization.k8s.io/subjectaccessreviews: create",
+			"endpoints: get",
+			"namespaces: list watch",
 			"pods: get list watch",
 			"discovery.k8s.io/endpointslices: list",
 			"events.k8s.io/events: create patch",
+			"portcullis.dev/quarantines/status: patch",
 			"portcullis.dev/quarantines: create delete get list patch update watch",
 		},
 		"Role portcullis": {

@@ -158,6 +158,11 @@ config: {mode: enforce, notify: {http: {url: "http://10.0.0.1:1"}}}
 config:
   mode: enforce
   rules: {some-rule: {mode: observe}}
+  gate:
+    failMode: closed
+    protected: {namespaces: [elsewhere], users: [somebody], groups: [some-group]}
+    breaker: {perRulePerHour: 1, totalPerHour: 2, maxQuarantines: 3}
+    barrier: {timeout: 1s, failMode: closed}
   lateness: 45s
   maxSpan: 5m
   store: {sync: true, maxMegabytes: 3000, busMaxMegabytes: 2000, reserve: 5m}
@@ -183,6 +188,10 @@ persistence: {size: 5Gi, storageClassName: fast}
 service: {clusterIP: "fd00::17", annotations: {e: f}}
 auditSink: {nodePort: 30443}
 webhook: {failurePolicy: Fail, timeoutSeconds: 5}
+gate:
+  policy: {enabled: true, failurePolicy: Fail}
+  breakGlassGroups: [oncall]
+  exempt: {users: ["o'brien \"x\""], groups: [g], namespaces: [elsewhere]}
 pki: {keepOnUninstall: true}
 agent:
   serverAddress: "portcullis.example.org:8444"

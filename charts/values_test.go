@@ -24,6 +24,8 @@ func TestMistakesAreRefused(t *testing.T) {
 		"webhook: {failurePolicy: ignore}":                      "/webhook/failurePolicy",
 		"webhook: {timeoutSeconds: 31}":                         "/webhook/timeoutSeconds",
 		"webhook: {namespaceSelector: {}}":                      "namespaceSelector",
+		"gate: {policy: {failurePolicy: open}}":                 "/gate/policy/failurePolicy",
+		"gate: {exempt: {users: ['']}}":                         "/gate/exempt/users/0",
 		"service: {clusterIP: None}":                            "/service/clusterIP",
 		"service: {clusterIP: portcullis}":                      "/service/clusterIP",
 		"auditSink: {nodePort: 70000}":                          "/auditSink/nodePort",

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -33,7 +34,13 @@ type Session struct {
 	ContainerID, PodUID string
 	// MainProcess permits to end a container's first process, and thereby the container.
 	MainProcess bool
+	// Reason is shown at the session's terminal, or to who reads its standard error, before it ends, where the
+	// agent may write to that. At most MaxReason bytes of it.
+	Reason string
 }
+
+// MaxReason bounds Session.Reason.
+const MaxReason = 256
 
 // Outcome is what became of a session that was to end.
 type Outcome string
@@ -78,6 +85,7 @@ func (s *Server) EndSession(ctx context.Context, what Session) (Ended, error) {
 			EntityId:    what.EntityID,
 			Container:   &telemetryv1.Container{Id: what.ContainerID, PodUid: what.PodUID},
 			MainProcess: what.MainProcess,
+			Reason:      strings.ToValidUTF8(what.Reason[:min(MaxReason, len(what.Reason))], ""),
 		}},
 	})
 	if err != nil {
@@ -145,7 +153,10 @@ func (st *stream) ask(ctx context.Context, command *telemetryv1.Command) (*telem
 
 // answered hands an answer to whoever asked. One that nobody waits for is of an
 // earlier stream, or came too late.
-func (st *stream) answered(result *telemetryv1.CommandResult) {
+func (st *stream) answered(result *telemetryv1.CommandResult) error {
+	if was, err := st.answeredFlush(result); was {
+		return err
+	}
 	st.asked.Lock()
 	defer st.asked.Unlock()
 	if answer, ok := st.asked.answers[result.GetId()]; ok {
@@ -154,6 +165,7 @@ func (st *stream) answered(result *telemetryv1.CommandResult) {
 		default: // a second answer
 		}
 	}
+	return nil
 }
 
 // send hands a command to the agent.

@@ -14,7 +14,9 @@ import (
 	telemetryv1 "github.com/portcullis-dev/portcullis/api/telemetry/v1"
 )
 
-var shell = Session{Node: "node-1", EntityID: "boot-1-2", ContainerID: "c1", PodUID: "here"}
+var shell = Session{
+	Node: "node-1", EntityID: "boot-1-2", ContainerID: "c1", PodUID: "here", Reason: strings.Repeat("é", MaxReason),
+}
 
 // answer is what EndSession returned.
 type answer struct {
@@ -55,6 +57,7 @@ func TestEndSession(t *testing.T) {
 			command := c.recv().GetCommand()
 			wantCommand := &telemetryv1.EndSession{
 				EntityId: "boot-1-2", Container: &telemetryv1.Container{Id: "c1", PodUid: "here"},
+				Reason: strings.Repeat("é", MaxReason/2),
 			}
 			if diff := cmp.Diff(wantCommand, command.GetEndSession(), protocmp.Transform()); diff != "" {
 				t.Errorf("the command differs (-want +got):\n%s", diff)

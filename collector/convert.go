@@ -56,7 +56,7 @@ func convert(in *telemetryv1.Event, from origin) (*event.Event, refusal) {
 	if why := check(in, from); why != refusedNone {
 		return nil, why
 	}
-	id := eventID(from, in.GetSequence())
+	id := eventID(from, in)
 	at := in.GetTime().AsTime().Add(-from.clock.Offset)
 	out := &event.Event{
 		ID:        id,
@@ -96,6 +96,8 @@ func check(in *telemetryv1.Event, from origin) refusal {
 	switch {
 	case in == nil || in.GetSequence() == 0:
 		return refusedNoSequence
+	case in.GetFirst() != nil && (!validID(in.GetFirst().GetSessionId()) || in.GetFirst().GetSequence() == 0):
+		return refusedNoSequence
 	case proto.Size(in) > maxEvent:
 		return refusedTooLarge
 	case in.GetTime().CheckValid() != nil || in.GetTime().GetSeconds() <= 0:
@@ -123,9 +125,13 @@ func validID(id string) bool {
 // session and number. The content adds nothing, since whoever could send other
 // content under the same number is the agent itself, and it would make the ID
 // hang on how a version of the protocol is encoded.
-func eventID(from origin, sequence uint64) string {
+func eventID(from origin, in *telemetryv1.Event) string {
+	session, sequence := from.session, in.GetSequence()
+	if first := in.GetFirst(); first != nil {
+		session, sequence = first.GetSessionId(), first.GetSequence()
+	}
 	b := make([]byte, 0, 2*maxID)
-	for _, s := range []string{"agent", from.node, from.session} {
+	for _, s := range []string{"agent", from.node, session} {
 		b = binary.AppendUvarint(b, uint64(len(s)))
 		b = append(b, s...)
 	}

@@ -122,12 +122,18 @@ func TestConvertOpen(t *testing.T) {
 }
 
 func TestIDsStayAndDiffer(t *testing.T) {
-	id := func(sequence uint64, from origin) string { return eventID(from, sequence) }
+	id := func(sequence uint64, from origin) string {
+		return eventID(from, &telemetryv1.Event{Sequence: sequence})
+	}
 	base := id(1, here)
 	resent := here
 	resent.received = resent.received.Add(time.Hour)
 	if id(1, resent) != base {
 		t.Error("an event that is sent again has another ID")
+	}
+	saved := &telemetryv1.Event{Sequence: 7, First: &telemetryv1.Sent{SessionId: here.session, Sequence: 1}}
+	if eventID(origin{node: here.node, session: "s-9"}, saved) != base {
+		t.Error("an event that the next process of the agent sends again has another ID")
 	}
 	for name, other := range map[string]string{
 		"number":  id(2, here),
@@ -146,23 +152,25 @@ func TestConvertRefuses(t *testing.T) {
 		change func(*telemetryv1.Event)
 		want   refusal
 	}{
-		"nothing wrong":        {func(*telemetryv1.Event) {}, refusedNone},
-		"a static pod":         {func(e *telemetryv1.Event) { e.Container.PodUid = "0123456789abcdef0123456789abcdef" }, refusedNone},
-		"no number":            {func(e *telemetryv1.Event) { e.Sequence = 0 }, refusedNoSequence},
-		"no time":              {func(e *telemetryv1.Event) { e.Time = nil }, refusedTime},
-		"time zero":            {func(e *telemetryv1.Event) { e.Time = &timestamppb.Timestamp{} }, refusedTime},
-		"before 1970":          {func(e *telemetryv1.Event) { e.Time = &timestamppb.Timestamp{Seconds: -1} }, refusedTime},
-		"broken time":          {func(e *telemetryv1.Event) { e.Time = &timestamppb.Timestamp{Seconds: 1, Nanos: -1} }, refusedTime},
-		"beyond all calendars": {func(e *telemetryv1.Event) { e.Time = &timestamppb.Timestamp{Seconds: 1 << 62} }, refusedTime},
-		"in two days":          {func(e *telemetryv1.Event) { e.Time = timestamppb.New(happened.Add(48 * time.Hour)) }, refusedTime},
-		"no container":         {func(e *telemetryv1.Event) { e.Container = nil }, refusedNoContainer},
-		"no pod":               {func(e *telemetryv1.Event) { e.Container.PodUid = "" }, refusedNoContainer},
-		"no container id":      {func(e *telemetryv1.Event) { e.Container.Id = "" }, refusedNoContainer},
-		"pod with a newline":   {func(e *telemetryv1.Event) { e.Container.PodUid = "a\nb" }, refusedNoContainer},
-		"a pod's novel":        {func(e *telemetryv1.Event) { e.Container.PodUid = strings.Repeat("a", 129) }, refusedNoContainer},
-		"no process":           {func(e *telemetryv1.Event) { e.Process = nil }, refusedNoProcess},
-		"no kind":              {func(e *telemetryv1.Event) { e.What = nil }, refusedUnknownKind},
-		"enormous":             {func(e *telemetryv1.Event) { e.Process.Args = []string{strings.Repeat("x", maxEvent)} }, refusedTooLarge},
+		"nothing wrong":         {func(*telemetryv1.Event) {}, refusedNone},
+		"sent before by nobody": {func(e *telemetryv1.Event) { e.First = &telemetryv1.Sent{Sequence: 1} }, refusedNoSequence},
+		"sent before as none":   {func(e *telemetryv1.Event) { e.First = &telemetryv1.Sent{SessionId: "s-0"} }, refusedNoSequence},
+		"a static pod":          {func(e *telemetryv1.Event) { e.Container.PodUid = "0123456789abcdef0123456789abcdef" }, refusedNone},
+		"no number":             {func(e *telemetryv1.Event) { e.Sequence = 0 }, refusedNoSequence},
+		"no time":               {func(e *telemetryv1.Event) { e.Time = nil }, refusedTime},
+		"time zero":             {func(e *telemetryv1.Event) { e.Time = &timestamppb.Timestamp{} }, refusedTime},
+		"before 1970":           {func(e *telemetryv1.Event) { e.Time = &timestamppb.Timestamp{Seconds: -1} }, refusedTime},
+		"broken time":           {func(e *telemetryv1.Event) { e.Time = &timestamppb.Timestamp{Seconds: 1, Nanos: -1} }, refusedTime},
+		"beyond all calendars":  {func(e *telemetryv1.Event) { e.Time = &timestamppb.Timestamp{Seconds: 1 << 62} }, refusedTime},
+		"in two days":           {func(e *telemetryv1.Event) { e.Time = timestamppb.New(happened.Add(48 * time.Hour)) }, refusedTime},
+		"no container":          {func(e *telemetryv1.Event) { e.Container = nil }, refusedNoContainer},
+		"no pod":                {func(e *telemetryv1.Event) { e.Container.PodUid = "" }, refusedNoContainer},
+		"no container id":       {func(e *telemetryv1.Event) { e.Container.Id = "" }, refusedNoContainer},
+		"pod with a newline":    {func(e *telemetryv1.Event) { e.Container.PodUid = "a\nb" }, refusedNoContainer},
+		"a pod's novel":         {func(e *telemetryv1.Event) { e.Container.PodUid = strings.Repeat("a", 129) }, refusedNoContainer},
+		"no process":            {func(e *telemetryv1.Event) { e.Process = nil }, refusedNoProcess},
+		"no kind":               {func(e *telemetryv1.Event) { e.What = nil }, refusedUnknownKind},
+		"enormous":              {func(e *telemetryv1.Event) { e.Process.Args = []string{strings.Repeat("x", maxEvent)} }, refusedTooLarge},
 	} {
 		in := full()
 		tc.change(in)

@@ -57,6 +57,7 @@ func (s *session) resume(reached time.Time, numbers []uint64, exact bool) {
 	}
 	if exact {
 		s.acked, s.lastEvent = numbers[0], numbers[1]
+		s.arrived.Store(s.lastEvent)
 	}
 	copy(s.lost[:], numbers[2:])
 }

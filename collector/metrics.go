@@ -16,6 +16,7 @@ type metrics struct {
 
 	batches    prometheus.Counter
 	duplicates prometheus.Counter
+	repeated   prometheus.Counter
 	events     *prometheus.CounterVec
 	refused    *prometheus.CounterVec
 	lag        prometheus.Histogram
@@ -28,6 +29,8 @@ type metrics struct {
 	clockTolerance *prometheus.GaugeVec
 	partial        *prometheus.GaugeVec
 	commands       *prometheus.CounterVec
+	flushes        *prometheus.CounterVec
+	flush          prometheus.Histogram
 }
 
 func newMetrics(reg prometheus.Registerer) metrics {
@@ -44,6 +47,7 @@ func newMetrics(reg prometheus.Registerer) metrics {
 		notReady:   counter("not_ready_total", "Streams sent away because the server did not know all pods yet."),
 		batches:    counter("batches_total", "Batches taken over and acknowledged."),
 		duplicates: counter("duplicate_batches_total", "Batches that had been acknowledged before."),
+		repeated:   counter("repeated_events_total", "Events that an earlier process of the agent had sent, and that had arrived then."),
 		events:     counters("events_total", "Events handed to the pipeline.", "kind"),
 		refused:    counters("refused_events_total", "Events that were not taken. foreign_pod: about a pod that runs on another node, a sign of an attack.", "reason"),
 		streams: auto.NewGauge(prometheus.GaugeOpts{
@@ -75,6 +79,12 @@ func newMetrics(reg prometheus.Registerer) metrics {
 			Name: "portcullis_collector_partial_coverage",
 			Help: "Of how many things the node's agent sees or does only a part, or none: its log and the server's say which.",
 		}, []string{"node"}),
+		flushes: counters("flushes_total", "Flushes of a node's telemetry that were asked for, by what became of them.", "outcome"),
+		flush: auto.NewHistogram(prometheus.HistogramOpts{
+			Name:    "portcullis_collector_flush_seconds",
+			Help:    "Time that a flush of a node's telemetry took.",
+			Buckets: prometheus.ExponentialBuckets(.00025, 2, 13),
+		}),
 		commands: counters("commands_total", "Commands to agents, by what became of them.", "outcome"),
 	}
 }

@@ -80,8 +80,13 @@ type Options struct {
 	Pipeline      Pipeline
 	Authenticator Authenticator
 	Placement     Placement
+	// Claims makes events of what agents tell of other nodes' pods. Nil means one of the server's own; the Pipeline should have it
+	// as well, for the pods of which it learns only later where they run.
+	Claims *Claims
 	// Losses is told what may be missing; nil tells nobody.
 	Losses Losses
+	// Store keeps what is known of the nodes' clocks for the next process, see Load. Nil forgets it.
+	Store Store
 	// TLS is the server's side; agents show no certificate.
 	TLS        *tls.Config
 	Logger     *slog.Logger
@@ -111,6 +116,7 @@ type Server struct {
 	opts     Options
 	metrics  metrics
 	sessions *sessions
+	clocks   *clocks
 	refusals rate.Sometimes
 
 	mu      sync.Mutex
@@ -143,6 +149,9 @@ func New(opts Options) (*Server, error) {
 	if opts.Ready == nil {
 		opts.Ready = func() bool { return true }
 	}
+	if opts.Claims == nil {
+		opts.Claims = NewClaims(opts.Clock)
+	}
 	if opts.Losses == nil {
 		opts.Losses = noLosses{}
 	}
@@ -153,10 +162,15 @@ func New(opts Options) (*Server, error) {
 	setDefault(&opts.IngestTimeout, DefaultIngestTimeout)
 	setDefault(&opts.StopTimeout, DefaultStopTimeout)
 	m := newMetrics(opts.Registerer)
+	c := &clocks{byNode: make(map[string]*nodeClock)}
 	return &Server{
-		opts:     opts,
-		metrics:  m,
-		sessions: newSessions(opts.Clock, opts.Losses, m.forget),
+		opts:    opts,
+		metrics: m,
+		clocks:  c,
+		sessions: newSessions(opts.Clock, opts.Losses, func(node string) {
+			m.forget(node)
+			c.forget(node)
+		}),
 		refusals: rate.Sometimes{Interval: 10 * time.Second},
 		perNode:  make(map[string]int),
 	}, nil

@@ -3,12 +3,12 @@ package collector
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	telemetryv1 "github.com/portcullis-dev/portcullis/api/telemetry/v1"
-	"github.com/portcullis-dev/portcullis/skew"
 )
 
 const (
@@ -32,16 +32,14 @@ type session struct {
 	acked uint64
 	// lastEvent is the number of the last event that arrived.
 	lastEvent uint64
-	lost      [len(causes)]uint64
+	// arrived is the same for those who do not hold mu.
+	arrived atomic.Uint64
+	lost    [len(causes)]uint64
 	// begun is when this process heard of the session first; reached is the time of its last event, or heartbeat. Before the
 	// first it is that of the process before on the node.
 	begun, reached time.Time
 	// unheard is set until the first batch of a session that nobody has heard of before.
 	unheard bool
-	// clock is the agent's, as compared with ours.
-	clock skew.Estimate
-	// told is the offset that people were last told of.
-	told time.Duration
 
 	// warnLoss and warnForeign keep one agent from filling the log.
 	warnLoss, warnForeign rate.Sometimes
@@ -137,6 +135,14 @@ func (t *sessions) find(node, id string) *session {
 	return nil
 }
 
+// arrived reports whether an event that an earlier process of a node's agent had sent is known to have arrived then.
+func (t *sessions) arrived(node string, first *telemetryv1.Sent) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.find(node, first.GetSessionId())
+	return s != nil && first.GetSequence() <= s.arrived.Load()
+}
+
 // room is a node's sessions with room for one more: the one that was heard of
 // least recently goes. Its stream, if it has one, goes on with what it holds.
 func (t *sessions) room(node string) []*session {
@@ -182,6 +188,19 @@ func (t *sessions) streamOf(node string) *stream {
 		return nil
 	}
 	return newest.current
+}
+
+// streamsOf are all streams that are in charge of a session of a node's.
+func (t *sessions) streamsOf(node string) []*stream {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var streams []*stream
+	for _, s := range t.byNode[node] {
+		if s.current != nil {
+			streams = append(streams, s.current)
+		}
+	}
+	return streams
 }
 
 // sweep forgets sessions that ended long ago.

@@ -56,6 +56,7 @@ func (svc *service) Stream(grpcStream agentStream) error {
 		Server: s, agent: agent, grpc: grpcStream, stopping: svc.stopping, superseded: make(chan struct{}),
 		commands: make(chan *telemetryv1.Command), over: make(chan struct{}),
 	}
+	st.flushes.wake = make(chan struct{}, 1)
 	st.asked.answers = make(map[string]chan<- *telemetryv1.CommandResult)
 	err = st.run()
 	s.metrics.ended.WithLabelValues(status.Code(err).String()).Inc()
@@ -68,13 +69,18 @@ type stream struct {
 	agent      Agent
 	grpc       agentStream
 	session    *session
+	clock      *nodeClock
 	stopping   <-chan struct{}
 	superseded chan struct{} // closed when the session has a newer stream
 
 	ping     ping                      // of this stream's goroutine
 	commands chan *telemetryv1.Command // to send
-	over     chan struct{}             // closed when nothing is sent any more
-	asked    struct {
+	flushes  flushes
+	// over is closed when nothing is sent any more; inGoodOrder is set before that if the agent has ended the stream, with
+	// nothing left to send.
+	over        chan struct{}
+	inGoodOrder bool
+	asked       struct {
 		sync.Mutex
 		answers map[string]chan<- *telemetryv1.CommandResult // by the command's id
 	}
@@ -115,6 +121,7 @@ func (st *stream) run() error {
 	}
 	st.session = st.sessions.attach(st.agent.Node, hello.GetSessionId(), st)
 	defer st.sessions.detach(st.session, st)
+	st.clock = st.clocks.of(st.agent.Node)
 	if err := st.welcome(hello); err != nil {
 		return err
 	}
@@ -128,13 +135,18 @@ func (st *stream) run() error {
 		select {
 		case in := <-messages:
 			if errors.Is(in.err, io.EOF) {
-				return nil // the agent ended the stream in good order
+				st.inGoodOrder = true
+				return nil
 			}
 			if err := st.handle(in); err != nil {
 				return err
 			}
 		case command := <-st.commands:
 			if err := st.send(command); err != nil {
+				return err
+			}
+		case <-st.flushes.wake:
+			if err := st.askFlush(); err != nil {
 				return err
 			}
 		case <-pings.C:
@@ -218,8 +230,7 @@ func (st *stream) handle(in incoming) error {
 		st.answeredClock(in.message.GetPong())
 		return nil
 	case in.message.GetResult() != nil:
-		st.answered(in.message.GetResult())
-		return nil
+		return st.answered(in.message.GetResult())
 	case in.message.GetHello() != nil:
 		return status.Error(codes.InvalidArgument, "a second Hello")
 	case batch == nil:
@@ -245,14 +256,14 @@ func (st *stream) take(batch *telemetryv1.Batch) (acked uint64, err error) {
 		st.metrics.duplicates.Inc()
 		return st.session.acked, nil
 	}
-	events := st.convert(batch.GetEvents(), begin)
+	events, refused := st.convert(batch.GetEvents(), begin)
 	if err := st.ingest(events); err != nil {
 		return 0, err
 	}
 	// Only now: a batch that is sent again would be counted twice.
 	missing, lost := st.account(batch)
 	st.session.acked = batch.GetSequence()
-	st.tell(missing, lost, len(batch.GetEvents())-len(events), reachedBy(events, begin), begin)
+	st.tell(missing, lost, refused, reachedBy(events, begin), begin)
 	st.metrics.batches.Inc()
 	for _, e := range events {
 		st.metrics.events.WithLabelValues(e.Kind.String()).Inc()
@@ -276,6 +287,7 @@ func (st *stream) account(batch *telemetryv1.Batch) (skipped uint64, lost [len(c
 		// Somebody was told of these before. What is known of the node does not go back to them, or has a hole until now.
 		lost, grew = [len(causes)]uint64{}, false
 	}
+	s.arrived.Store(s.lastEvent)
 	s.unheard = false
 	if batches == 0 && events == 0 && !grew {
 		return 0, lost
@@ -299,24 +311,34 @@ func (st *stream) account(batch *telemetryv1.Batch) (skipped uint64, lost [len(c
 	return max(batches, events), lost
 }
 
-// convert makes events of those that can be taken; the others are counted.
-func (st *stream) convert(in []*telemetryv1.Event, received time.Time) []*event.Event {
+// convert makes events of those that can be taken; the others are counted. Refused are those of them that are missing thereby.
+func (st *stream) convert(in []*telemetryv1.Event, received time.Time) (out []*event.Event, refused int) {
 	from := origin{
-		node: st.agent.Node, session: st.session.id, received: received, clock: clockAt(st.session.clock, received),
+		node: st.agent.Node, session: st.session.id, received: received, clock: st.clock.at(received),
 	}
-	out := make([]*event.Event, 0, len(in))
+	out = make([]*event.Event, 0, len(in))
 	for _, sent := range in {
+		if first := sent.GetFirst(); first != nil && st.sessions.arrived(from.node, first) {
+			st.metrics.repeated.Inc()
+			continue
+		}
 		e, why := convert(sent, from)
 		if why == refusedNone && !st.runsHere(e) {
 			why = refusedForeignPod
 		}
 		if why != refusedNone {
 			st.metrics.refused.WithLabelValues(string(why)).Inc()
-			continue
+			refused++
+			if why != refusedForeignPod {
+				continue
+			}
+			if e = st.opts.Claims.Event(e); e == nil {
+				continue
+			}
 		}
 		out = append(out, e)
 	}
-	return out
+	return out, refused
 }
 
 // runsHere reports whether the agent may speak for the event's pod.

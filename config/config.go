@@ -59,10 +59,12 @@ type Config struct {
 	// TelemetryLog is where telemetry is written to, for replays.
 	TelemetryLog TelemetryLogConfig `json:"telemetryLog"`
 	Webhook      WebhookConfig      `json:"webhook"`
-	Metrics      ListenConfig       `json:"metrics"`
-	Health       ListenConfig       `json:"health"`
-	PKI          PKIConfig          `json:"pki"`
-	Notify       NotifyConfig       `json:"notify"`
+	// Gate says who is judged at admission, and how far rules may go.
+	Gate    GateConfig   `json:"gate"`
+	Metrics ListenConfig `json:"metrics"`
+	Health  ListenConfig `json:"health"`
+	PKI     PKIConfig    `json:"pki"`
+	Notify  NotifyConfig `json:"notify"`
 }
 
 // RuleConfig overrides settings of one rule.
@@ -183,6 +185,7 @@ func Default() Config {
 		Collector:    CollectorConfig{Listen: ":8444", ServiceAccount: "portcullis-agent"},
 		TelemetryLog: TelemetryLogConfig{MaxMegabytes: 100, MaxFiles: 5},
 		Webhook:      WebhookConfig{Listen: ":8443", ConfigurationName: "portcullis"},
+		Gate:         defaultGate(),
 		Metrics:      ListenConfig{Listen: ":8080"},
 		Health:       ListenConfig{Listen: ":8081"},
 		//nolint:gosec // names of Secrets, not secrets
@@ -268,6 +271,7 @@ func (c *Config) validate() field.ErrorList {
 	}
 	errs = append(errs, c.Store.validate(field.NewPath("store"))...)
 	errs = append(errs, c.TelemetryLog.validate(field.NewPath("telemetryLog"))...)
+	errs = append(errs, c.Gate.validate(field.NewPath("gate"))...)
 	errs = append(errs, c.validateAddresses()...)
 	errs = append(errs, c.validateNames()...)
 	return append(errs, c.Notify.HTTP.validate(field.NewPath("notify", "http"))...)

@@ -19,7 +19,7 @@ func BenchmarkMatch(b *testing.B) {
 			var candidates []bus.Candidate
 			b.ReportAllocs()
 			for b.Loop() {
-				candidates = h.matcher.Load().matchOne(e, candidates[:0])
+				candidates = h.Match(e)
 			}
 			if len(candidates) > 0 {
 				b.Logf("%d candidates", len(candidates))

@@ -160,7 +160,7 @@ func (j *join) tell(m *match, state event.State, by string, now time.Time) *even
 	for i, l := range m.chain {
 		events[i] = j.store.event(l.kept, l.tie)
 	}
-	d := newDetection(m.rule.rule, m.rule.mode, m.id, events, now)
+	d := j.newDetection(m.rule.rule, m.id, events, now, known)
 	d.State, d.SupersededBy = state, by
 	if m.first != nil {
 		m.first.impose(d)
@@ -208,7 +208,7 @@ func (j *join) coverage(r *joined, d *event.Detection) event.Coverage {
 
 // single concludes the detection of an event that is one by itself, unless it is known.
 func (j *join) single(r *joined, e *event.Event, now time.Time) []*event.Detection {
-	id := detectionID(r.rule.Name, "", requestOf(e))
+	id := singleID(r.rule, e)
 	if _, known := j.known.of(id); known {
 		return nil
 	}
@@ -216,7 +216,7 @@ func (j *join) single(r *joined, e *event.Event, now time.Time) []*event.Detecti
 	if j.options.Known(id) {
 		return nil
 	}
-	d := newDetection(r.rule, r.mode, id, []*event.Event{e}, now)
+	d := j.newDetection(r.rule, id, []*event.Event{e}, now, false)
 	d.State = event.Final
 	j.metrics.detections.WithLabelValues(r.rule.Name, string(d.Action)).Inc()
 	d.Coverage = j.coverage(r, d)

@@ -55,7 +55,7 @@ func New(o Options) (*Correlator, error) {
 // Nil means that the bus has it: the events may be acknowledged. After an error
 // the caller should deliver all of them again; duplicates do no harm.
 func (c *Correlator) Ingest(ctx context.Context, events []*event.Event) error {
-	candidates := c.matcher.Load().match(events)
+	candidates := c.matcher.Load().deliver(events)
 	if len(candidates) == 0 {
 		return nil
 	}
@@ -67,10 +67,10 @@ func (c *Correlator) Ingest(ctx context.Context, events []*event.Event) error {
 	return nil
 }
 
-// Match returns the candidates that Ingest would publish for one event, without
+// Match returns the candidates that Ingest would publish for events, without
 // publishing or counting them.
-func (c *Correlator) Match(e *event.Event) []bus.Candidate {
-	return c.matcher.Load().matchOne(e, nil)
+func (c *Correlator) Match(events ...*event.Event) []bus.Candidate {
+	return c.matcher.Load().match(events)
 }
 
 // Run consumes the bus and concludes detections until the context ends or the

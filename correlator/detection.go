@@ -30,33 +30,57 @@ func detectionID(ruleName, key, request string) string {
 // requestOf is what makes the stages of one request one.
 func requestOf(e *event.Event) string { return cmp.Or(e.Request, e.ID) }
 
-// newDetection concludes a detection from a chain of events, in the rule's order.
-func newDetection(r *rule.Rule, mode rule.Mode, id string, events []*event.Event, now time.Time) *event.Detection {
+// newDetection concludes a detection from a chain of events, in the rule's order. What is done about one that is known
+// was decided when it was concluded first, here or in an earlier process.
+func (j *join) newDetection(r *rule.Rule, id string, events []*event.Event, now time.Time, known bool) *event.Detection {
+	d, unfit := conclude(r, id, events, now, j.options.Session)
+	switch asked := r.Response; {
+	case asked == nil, known:
+	case asked.Quarantine != nil:
+		decide(d, unfit, j.options.enforce(), r, event.ActionQuarantine, event.ActionWouldQuarantine)
+	case asked.KillSession:
+		decide(d, "", j.options.enforce(), r, event.ActionKillSession, event.ActionWouldKillSession)
+	case j.options.retold:
+		decide(d, "", j.options.enforce(), r, event.ActionDeny, event.ActionWouldDeny)
+	default:
+		d.Why = "the request had passed admission when it was seen: it can be refused there only"
+	}
+	return d
+}
+
+// conclude is a detection before it is decided what to do, and what makes it unfit for the
+// quarantine that its rule asks for, if it does.
+func conclude(r *rule.Rule, id string, events []*event.Event, now time.Time, session func(string) *event.Session) (d *event.Detection, unfit string) {
 	pod, podDoubt := podOf(events)
-	user, userDoubt := userOf(events)
-	d := &event.Detection{
+	user, userDoubt := personOf(events, session)
+	d = &event.Detection{
 		ID: id, Rule: describe(r), Time: events[len(events)-1].Time, At: now,
 		Events: events, Pod: pod, User: user, Action: event.ActionNone,
 	}
-	if r.Response == nil || r.Response.Quarantine == nil {
-		return d
+	if r.Response != nil && r.Response.Quarantine != nil {
+		unfit = doubtOf(r.Response.Quarantine, pod, podDoubt, userDoubt)
 	}
-	switch doubt := doubtOf(r.Response.Quarantine, pod, podDoubt, userDoubt); {
-	case doubt != "":
-		d.Why = doubt
-	case mode == rule.Enforce:
-		d.Action = event.ActionQuarantine
-	default:
-		d.Action = event.ActionWouldQuarantine
+	return d, unfit
+}
+
+// decide says what is done about a detection, and why, where that is less than its rule asks for.
+func decide(d *event.Detection, unfit string, enforce Enforce, r *rule.Rule, action, would event.Action) {
+	if unfit != "" {
+		d.Why = unfit
+		return
 	}
-	return d
+	enforced, why := enforce(r, d)
+	d.Action, d.Why = would, why
+	if enforced {
+		d.Action = action
+	}
 }
 
 // doubtOf is what makes a detection unfit for the quarantine that its rule asks
 // for, empty if nothing does.
 func doubtOf(asked *rule.Quarantine, pod event.Pod, podDoubt, userDoubt doubt) string {
 	switch {
-	case asked.Subject == rule.SubjectUser:
+	case asked.Subject == rule.SubjectUser, asked.Subject == rule.SubjectServiceAccount, asked.Subject == rule.SubjectCredential:
 		return userDoubt.why
 	case podDoubt.ambiguous && asked.Ambiguous && len(pod.Candidates) > maxIdentities:
 		return fmt.Sprintf("the pod may be any of %d, which are too many to deny them all", len(pod.Candidates))
@@ -151,6 +175,38 @@ func judged(pod event.Pod) doubt {
 	default:
 		return doubt{}
 	}
+}
+
+// personOf is the human behind a chain: who asked for the session in which it happened, where it happened in one, or else who
+// made its requests. It says what makes that unfit for a quarantine.
+func personOf(events []*event.Event, session func(string) *event.Session) (user string, unfit doubt) {
+	user, unfit = userOf(events)
+	for i, s := range sessionsOf(events, session) {
+		switch {
+		case s.Attribution != event.AttributionExact:
+			return user, doubt{why: "it is not certain who asked for session " + s.ID + ", it may be any of " + strings.Join(s.Candidates, ", ")}
+		case i == 0:
+			user, unfit = s.User, doubt{}
+		case s.User != user:
+			return user, doubt{why: fmt.Sprintf("it happened in sessions of different users, %q and %q", user, s.User)}
+		}
+	}
+	return user, unfit
+}
+
+// sessionsOf are the sessions that the chain's telemetry happened in, as they are known now.
+func sessionsOf(events []*event.Event, session func(string) *event.Session) []*event.Session {
+	var all []*event.Session
+	for _, e := range events {
+		if e.Session == nil || e.Audit != nil {
+			continue
+		}
+		s := cmp.Or(session(e.Session.ID), e.Session)
+		if !slices.ContainsFunc(all, func(other *event.Session) bool { return other.ID == s.ID }) {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 // userOf is the user who made a chain's requests, and what makes that unfit for

@@ -12,8 +12,8 @@
 //
 // Nearly all events are wanted by no rule, so what counts is how soon that is
 // known. The terms of all rules are linked (package eql/program): an event goes
-// into a bucket by its dataset, category and action, and is held against those
-// terms together that can still match. It costs about the same for a thousand
+// into a bucket by its dataset, category and action (a request by its verb and
+// stage), and is held against those terms together that can still match. It costs about the same for a thousand
 // rules as for seventy, and allocates nothing.
 //
 // # Open sequences

@@ -107,7 +107,7 @@ func TestTimedEventsEnd(t *testing.T) {
 	h := newHarness(t, schema, shipped(t, schema), nil)
 	h.guard.delivery(1, time.Second)
 	for range timedEvents {
-		h.matcher.Load().matchOne(opened(cart(), 0, "/etc/passwd"), nil)
+		h.Match(opened(cart(), 0, "/etc/passwd"))
 	}
 	if h.guard.timing() {
 		t.Error("timing must end by itself")
@@ -127,9 +127,9 @@ func TestTimedRulesWantTheSame(t *testing.T) {
 	wanted := 0
 	for _, e := range events {
 		h.guard.timed.Store(0)
-		together := m.matchOne(e, nil)
+		together := m.match([]*event.Event{e})
 		h.guard.timed.Store(1)
-		alone := m.matchOne(e, nil)
+		alone := m.match([]*event.Event{e})
 		if diff := cmp.Diff(alone, together); diff != "" {
 			t.Fatalf("alone (-), together (+)\n%s", diff)
 		}

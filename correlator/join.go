@@ -52,7 +52,6 @@ type forgotten struct {
 // joined is a rule and, if it is a sequence, its engine.
 type joined struct {
 	rule *rule.Rule
-	mode rule.Mode
 	// version is that of the candidates that are the rule's.
 	version uint64
 	engine  *sequence.Engine
@@ -92,7 +91,7 @@ func newJoin(o Options, m *metrics) (*join, error) {
 
 // newJoined is a rule without state.
 func (j *join) newJoined(r *rule.Rule, o Options) (*joined, error) {
-	entry := &joined{rule: r, mode: o.mode(r), version: versionOf(r, o.MaxSpan)}
+	entry := &joined{rule: r, version: versionOf(r, o.MaxSpan)}
 	if !r.Program.IsSequence() {
 		return entry, nil
 	}

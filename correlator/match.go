@@ -16,11 +16,15 @@ import (
 // maxIdentities bounds as how many pods an ambiguous pod joins.
 const maxIdentities = 16
 
+// keepCandidates bounds the room for candidates that is kept from one delivery to the next.
+const keepCandidates = 4096
+
 // matcher is the stateless half: the terms of all rules, linked so that an event
 // is held against them together.
 type matcher struct {
 	metrics *metrics
 	guard   *guard
+	enforce Enforce
 	// terms are those of all rules, rule by rule; set has their stages by the same indices.
 	terms []*term
 	set   *program.Set
@@ -38,6 +42,8 @@ type term struct {
 	indices []int
 	// single: the rule is no sequence.
 	single bool
+	// join is the same number for terms that join by the same fields.
+	join int
 	// positive terms are subject to the rule's exceptions.
 	positive bool
 }
@@ -52,20 +58,37 @@ type scratch struct {
 	alone bool
 	// timed: besides, each is timed.
 	timed bool
-	keys  []string
+	// joins are the keys of the event, by the terms' join.
+	joins []keys
+	// candidates are those of a delivery so far.
+	candidates []bus.Candidate
+}
+
+// keys are an event's for terms that join by the same fields, once they are known.
+type keys struct {
+	keys    []string
+	dropped int
+	known   bool
 }
 
 func newMatcher(o Options, g *guard, m *metrics) *matcher {
-	x := &matcher{metrics: m, guard: g, terms: make([]*term, 0, 2*o.Rules.Len())}
+	x := &matcher{metrics: m, guard: g, enforce: o.enforce(), terms: make([]*term, 0, 2*o.Rules.Len())}
 	for _, r := range o.Rules.All() {
 		x.terms = append(x.terms, termsOf(r, versionOf(r, o.MaxSpan))...)
 	}
 	stages := make([]*program.Stage, len(x.terms))
+	var joins []*program.Stage
 	for i, t := range x.terms {
 		stages[i] = t.stage
+		if t.join = slices.IndexFunc(joins, t.stage.JoinsLike); t.join < 0 {
+			t.join = len(joins)
+			joins = append(joins, t.stage)
+		}
 	}
 	x.set = program.NewSet(stages, linking(o.Schema))
-	x.scratch.New = func() any { return &scratch{record: o.Schema.NewRecord(), memo: x.set.NewMemo()} }
+	x.scratch.New = func() any {
+		return &scratch{record: o.Schema.NewRecord(), memo: x.set.NewMemo(), joins: make([]keys, len(joins))}
+	}
 	return x
 }
 
@@ -75,7 +98,8 @@ func newMatcher(o Options, g *guard, m *metrics) *matcher {
 func linking(schema *field.Schema) program.SetOptions {
 	fixed := len(schema.Fields())
 	o := program.SetOptions{Costly: func(slot int) bool { return slot >= fixed }}
-	for _, name := range []string{"event.category", "event.type", "event.action", "event.dataset", "data_stream.dataset", "host.os.type"} {
+	for _, name := range []string{"event.category", "event.type", "event.action", "event.dataset", "data_stream.dataset", "host.os.type",
+		"kubernetes.audit.verb", "kubernetes.audit.stage"} {
 		if f, ok := schema.Lookup(name); ok {
 			o.Buckets = append(o.Buckets, f.Slot)
 		}
@@ -101,19 +125,40 @@ func termsOf(r *rule.Rule, version uint64) []*term {
 	return terms
 }
 
-// match returns the candidates of a delivery of events.
-func (x *matcher) match(events []*event.Event) []bus.Candidate {
+// deliver returns the candidates of a delivery of events, and notes what it took.
+func (x *matcher) deliver(events []*event.Event) []bus.Candidate {
 	start := time.Now()
-	var candidates []bus.Candidate
 	var count [kinds]int
 	for _, e := range events {
 		count[kindIndex(e.Kind)]++
-		candidates = x.matchOne(e, candidates)
 	}
+	candidates := x.match(events)
 	spent := time.Since(start)
 	x.metrics.matched(count, spent)
 	x.guard.delivery(len(events), spent)
 	return candidates
+}
+
+// match returns the candidates of events, those of one event together.
+func (x *matcher) match(events []*event.Event) []bus.Candidate {
+	s := x.scratch.Get().(*scratch) // the pool makes nothing else
+	for _, e := range events {
+		x.matchOne(s, e)
+	}
+	// A copy: the scratch's own list has grown to its size long ago.
+	candidates := slices.Clone(s.candidates)
+	s.forget()
+	x.scratch.Put(s)
+	return candidates
+}
+
+// forget makes room for the next delivery's candidates.
+func (s *scratch) forget() {
+	clear(s.candidates)
+	s.candidates = s.candidates[:0]
+	if cap(s.candidates) > keepCandidates {
+		s.candidates = nil
+	}
 }
 
 // own makes the events of candidates, of which those of one stand together, ones
@@ -128,10 +173,8 @@ func own(candidates []bus.Candidate) {
 	}
 }
 
-// matchOne appends the candidates of one event, in the order of the terms.
-func (x *matcher) matchOne(e *event.Event, candidates []bus.Candidate) []bus.Candidate {
-	s := x.scratch.Get().(*scratch) // the pool makes nothing else
-	defer x.scratch.Put(s)
+// matchOne appends the candidates of one event to the scratch's, in the order of the terms.
+func (x *matcher) matchOne(s *scratch, e *event.Event) {
 	s.record.Reset(e)
 	s.timed = x.guard.timing()
 	s.matched = s.matched[:0]
@@ -141,12 +184,14 @@ func (x *matcher) matchOne(e *event.Event, candidates []bus.Candidate) []bus.Can
 	}
 	if len(s.matched) > 0 {
 		slices.Sort(s.matched)
+		for i := range s.joins {
+			s.joins[i].known = false
+		}
 		for next := 0; next < len(s.matched); {
-			next, candidates = x.hits(s, next, candidates)
+			next = x.hits(s, next)
 		}
 	}
 	x.metrics.drop(dropUnread, s.record.Unread())
-	return candidates
 }
 
 // gather finds the terms that come into question. If a rule makes that panic, or
@@ -206,8 +251,8 @@ func (x *matcher) time(r *rule.Rule, start time.Time) { x.guard.spent(r.Name, ti
 
 // hits appends a candidate for each place and key of the terms that match, from
 // next on, as evaluate does.
-func (x *matcher) hits(s *scratch, next int, candidates []bus.Candidate) (after int, out []bus.Candidate) {
-	after, out = next, candidates
+func (x *matcher) hits(s *scratch, next int) (after int) {
+	after = next
 	defer func() {
 		if problem := recover(); problem != nil {
 			x.guard.panicked(x.terms[s.matched[after]].rule.Name, problem)
@@ -215,56 +260,65 @@ func (x *matcher) hits(s *scratch, next int, candidates []bus.Candidate) (after 
 		}
 	}()
 	for ; after < len(s.matched); after++ {
-		out = x.hit(s, x.terms[s.matched[after]], out)
+		x.hit(s, x.terms[s.matched[after]])
 	}
-	return after, out
+	return after
 }
 
-func (x *matcher) hit(s *scratch, t *term, candidates []bus.Candidate) []bus.Candidate {
+func (x *matcher) hit(s *scratch, t *term) {
 	if s.timed {
 		defer x.time(t.rule, time.Now())
 	}
 	e := s.record.Event()
 	if t.positive && t.rule.Excepts(s.record, e.Time) {
-		return candidates
+		return
 	}
 	c := bus.Candidate{Rule: t.rule.Name, Version: t.version, Event: e}
 	if t.single {
 		e.Identify()
 		c.Key = requestOf(e)
-		return append(candidates, c)
-	}
-	x.keys(s, t)
-	for _, c.Stage = range t.indices {
-		for _, c.Key = range s.keys {
-			candidates = append(candidates, c)
-		}
-	}
-	return candidates
-}
-
-// keys sets the scratch's keys to those of the event, without repetition. An
-// ambiguous pod joins as each of its candidates, too.
-func (x *matcher) keys(s *scratch, t *term) {
-	var dropped int
-	s.keys, dropped = t.stage.Keys(s.record, s.keys[:0])
-	x.metrics.drop(dropKeys, dropped)
-	candidates := ambiguous(s.record.Event())
-	if len(candidates) == 0 {
+		s.candidates = append(s.candidates, c)
 		return
 	}
-	if beyond := len(candidates) - maxIdentities; beyond > 0 {
-		x.metrics.drop(dropKeys, beyond)
-		candidates = candidates[:maxIdentities]
+	keys := x.keys(s, t)
+	for _, c.Stage = range t.indices {
+		for _, c.Key = range keys {
+			s.candidates = append(s.candidates, c)
+		}
 	}
-	for _, uid := range candidates {
-		s.record.WithPodUID(uid)
-		s.keys, dropped = t.stage.Keys(s.record, s.keys)
-		x.metrics.drop(dropKeys, dropped)
+}
+
+// keys returns the keys by which the event joins in a term. Those of terms that
+// join by the same fields are made once.
+func (x *matcher) keys(s *scratch, t *term) []string {
+	made := &s.joins[t.join]
+	if !made.known {
+		x.makeKeys(s, t, made)
 	}
-	s.record.WithPodUID("")
-	slices.Sort(s.keys)
-	s.keys = slices.Compact(s.keys)
+	x.metrics.drop(dropKeys, made.dropped)
+	return made.keys
+}
+
+// makeKeys makes the keys of the event, without repetition. An ambiguous pod
+// joins as each of its candidates, too.
+func (x *matcher) makeKeys(s *scratch, t *term, made *keys) {
+	made.keys, made.dropped = t.stage.Keys(s.record, made.keys[:0])
+	if candidates := ambiguous(s.record.Event()); len(candidates) > 0 {
+		if beyond := len(candidates) - maxIdentities; beyond > 0 {
+			made.dropped += beyond
+			candidates = candidates[:maxIdentities]
+		}
+		for _, uid := range candidates {
+			var dropped int
+			s.record.WithPodUID(uid)
+			made.keys, dropped = t.stage.Keys(s.record, made.keys)
+			made.dropped += dropped
+		}
+		s.record.WithPodUID("")
+		slices.Sort(made.keys)
+		made.keys = slices.Compact(made.keys)
+	}
+	made.known = true
 }
 
 // ambiguous returns the UIDs that the event's pod or caller may have.

@@ -1,6 +1,7 @@
 package correlator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,10 @@ type DetectionsFunc func(context.Context, *event.Detection)
 // Handle implements Detections.
 func (f DetectionsFunc) Handle(ctx context.Context, d *event.Detection) { f(ctx, d) }
 
+// Enforce says whether the response that a rule asks for is carried out for a detection, and if not, why, where
+// that is more than that the mode is observe.
+type Enforce func(r *rule.Rule, d *event.Detection) (enforced bool, why string)
+
 // Options configure a Correlator.
 type Options struct {
 	// Rules are the rules to run. Required, may be empty. SetRules exchanges them.
@@ -50,6 +55,9 @@ type Options struct {
 	Mode rule.Mode
 	// Overrides by rule name win over the rule's own mode.
 	Overrides map[string]rule.Mode
+	// Enforce, if not nil, says whether what a rule asks for is carried out for a detection, in place of the
+	// modes above. It must answer from memory.
+	Enforce Enforce
 	// Bus carries candidates from Ingest to Run. Required.
 	Bus bus.Bus
 	// Detections takes what is concluded. Required.
@@ -89,6 +97,9 @@ type Options struct {
 	// could have mattered to a detection. It is asked whenever one is told: from a
 	// span before its first event to its last, or to where what must not happen could have.
 	Coverage func(d *event.Detection, from, to time.Time) event.Coverage
+	// Session, if not nil, is what is known by now of a session that an event carries: who asked for it may have been
+	// found out since. Nil for what is not known any more. It must answer from memory.
+	Session func(id string) *event.Session
 	// Known, if not nil, reports whether an earlier process has dealt with a
 	// detection: it is not told as new. It must answer from memory.
 	Known func(id string) bool
@@ -98,6 +109,9 @@ type Options struct {
 	// time or refused. Owner is whose they were: a pod's Key, a user's name, or a
 	// source, empty if they were many's. Causes are those of the metric. It must not call the Correlator.
 	Dropped func(owner, rule, cause string, n int)
+
+	// retold: the events are recorded ones, of which it is asked what would be done about them at admission.
+	retold bool
 }
 
 // maxTolerance is how far a measured clock is taken to be off at most. Whoever
@@ -125,6 +139,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Known == nil {
 		o.Known = func(string) bool { return false }
+	}
+	if o.Session == nil {
+		o.Session = func(string) *event.Session { return nil }
 	}
 	if o.Dropped == nil {
 		o.Dropped = func(string, string, string, int) {}
@@ -203,13 +220,12 @@ func (o Options) validateRules() error {
 	return nil
 }
 
-// mode is what applies to a rule.
-func (o Options) mode(r *rule.Rule) rule.Mode {
-	if m, ok := o.Overrides[r.Name]; ok {
-		return m
+// enforce is what says whether responses are carried out.
+func (o Options) enforce() Enforce {
+	if o.Enforce != nil {
+		return o.Enforce
 	}
-	if r.Mode != "" {
-		return r.Mode
+	return func(r *rule.Rule, _ *event.Detection) (bool, string) {
+		return cmp.Or(o.Overrides[r.Name], r.Mode, o.Mode) == rule.Enforce, ""
 	}
-	return o.Mode
 }

@@ -91,7 +91,7 @@ func (j *join) exchange(o Options) (changes, error) {
 			found.other = append(found.other, name)
 			found.lost += j.giveUp(before)
 		default:
-			before.rule, before.mode = entry.rule, entry.mode
+			before.rule = entry.rule
 			next[name] = before
 		}
 	}

@@ -84,7 +84,7 @@ func NewReplay(o ReplayOptions) (*Replay, error) {
 		Rules: o.Rules, Schema: o.Schema, Mode: o.Mode, Overrides: o.Overrides, MaxSpan: o.MaxSpan, Logger: o.Logger,
 		Clock: func() time.Time { return time.Time{} }, Registerer: prometheus.NewRegistry(),
 		// What is kept is bounded already. The join must not forget any of it.
-		MaxHits: math.MaxInt, MaxBytes: math.MaxInt64,
+		MaxHits: math.MaxInt, MaxBytes: math.MaxInt64, retold: true,
 	}.withDefaults()
 	options.Lateness, options.UnmeasuredTolerance = replayLateness, o.UnmeasuredTolerance
 	if o.MaxBytes < 0 {
@@ -117,7 +117,7 @@ func (r *Replay) Add(e *event.Event) error {
 	if again && compareEvents(known.event, e) <= 0 {
 		return nil
 	}
-	w := wanted{event: e, candidates: r.matcher.matchOne(e, nil)}
+	w := wanted{event: e, candidates: r.matcher.match([]*event.Event{e})}
 	if len(w.candidates) > 0 {
 		w.bytes = int64(sizeOf(e)) + int64(len(e.ID))
 		for _, c := range w.candidates {

@@ -25,7 +25,15 @@ func sizeOf(e *event.Event) int {
 	if l := e.Limit; l != nil {
 		size += len(l.Budget)
 	}
-	return size + sizeOfProcess(e.Process) + sizeOfAudit(e.Audit)
+	return size + sizeOfProcess(e.Process) + sizeOfAudit(e.Audit) + sizeOfSession(e.Session)
+}
+
+func sizeOfSession(s *event.Session) int {
+	if s == nil {
+		return 0
+	}
+	size := len(s.ID) + len(s.User) + len(s.UserUID) + len(s.Impersonator) + len(s.Attribution) + len(s.Door)
+	return size + sizeOfTexts(s.Groups) + sizeOfTexts(s.Candidates) + sizeOfTexts(s.Command)
 }
 
 func sizeOfPod(p *event.Pod) int {

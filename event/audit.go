@@ -37,6 +37,10 @@ type Audit struct {
 	Target Pod
 }
 
+// AnnotationSession is the audit annotation by which the admission webhook (exec.portcullis.dev) names the session
+// that a request asks for: the exact link between a review and its audit event. Clients cannot write it.
+const AnnotationSession = "exec.portcullis.dev/session"
+
 // AuditUser is who made a request.
 type AuditUser struct {
 	Username string

@@ -13,10 +13,9 @@ func (e *Event) Identify() {
 	if e.ID != "" || e.Delivered == "" {
 		return
 	}
-	d := make(Digest, 0, len(e.Source)+len(e.Delivered)+16)
-	d.Text(e.Source)
-	d.Rest([]byte(e.Delivered))
-	e.ID, e.Request = d.ID(), d.ID()
+	var room [digestRoom]byte
+	e.ID = idOf(append(digestText(room[:0], e.Source), e.Delivered...))
+	e.Request = e.ID
 	if e.Audit != nil {
 		// What the source wrote, before its clock was corrected.
 		e.Request = RequestOf(e.Source, e.Time.Add(e.Clock.Offset), e.Audit)
@@ -43,25 +42,37 @@ func (e *Event) Own() *Event {
 
 func (a *Audit) own() *Audit {
 	own := *a
-	for _, text := range []*string{&own.AuditID, &own.Stage, &own.Level, &own.Verb, &own.RequestURI, &own.UserAgent, &own.Reason, &own.Message} {
-		*text = strings.Clone(*text)
-	}
+	ref, caller, target := &own.ObjectRef, &own.Caller, &own.Target
+	// Of a pod, the labels are the resolver's, and never the delivery's.
+	ownAll([]*string{
+		&own.AuditID, &own.Stage, &own.Level, &own.Verb, &own.RequestURI, &own.UserAgent, &own.Reason, &own.Message,
+		&ref.APIGroup, &ref.APIVersion, &ref.Resource, &ref.Subresource, &ref.Namespace, &ref.Name, &ref.UID,
+		&caller.UID, &caller.Namespace, &caller.Name, &caller.Node,
+		&target.UID, &target.Namespace, &target.Name, &target.Node,
+	})
 	own.SourceIPs = ownTexts(a.SourceIPs)
-	ref := &own.ObjectRef
-	for _, text := range []*string{&ref.APIGroup, &ref.APIVersion, &ref.Resource, &ref.Subresource, &ref.Namespace, &ref.Name, &ref.UID} {
-		*text = strings.Clone(*text)
-	}
 	own.RequestObject = slices.Clone(a.RequestObject)
 	own.ResponseObject = slices.Clone(a.ResponseObject)
-	own.Caller, own.Target = a.Caller.own(), a.Target.own()
+	caller.Candidates, target.Candidates = ownTexts(caller.Candidates), ownTexts(target.Candidates)
 	return &own
 }
 
-// own leaves alone what is the resolver's, and never the delivery's.
-func (p Pod) own() Pod {
-	p.UID, p.Namespace, p.Name, p.Node = strings.Clone(p.UID), strings.Clone(p.Namespace), strings.Clone(p.Name), strings.Clone(p.Node)
-	p.Candidates = ownTexts(p.Candidates)
-	return p
+// ownAll makes texts parts of one piece of memory that is theirs alone: they are
+// kept and forgotten together.
+func ownAll(texts []*string) {
+	length := 0
+	for _, text := range texts {
+		length += len(*text)
+	}
+	var all strings.Builder
+	all.Grow(length)
+	for _, text := range texts {
+		all.WriteString(*text)
+	}
+	rest := all.String()
+	for _, text := range texts {
+		*text, rest = rest[:len(*text)], rest[len(*text):]
+	}
 }
 
 func ownTexts(texts []string) []string {

@@ -1,6 +1,7 @@
 package event_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +33,37 @@ func TestOwnIsTheSameEventWithItsID(t *testing.T) {
 	}
 	if again := own.Own(); again != own {
 		t.Error("an event that is its own was copied")
+	}
+}
+
+// TestIDsAreWhatTheyWere: what is stored goes by them.
+func TestIDsAreWhatTheyWere(t *testing.T) {
+	for _, length := range []int{0, 17, 5000} { // the last has no room on the stack
+		e := lent()
+		e.Delivered += strings.Repeat(" ", length)
+		e.Audit.User = event.AuditUser{Username: "alice", UID: "u", Groups: []string{"a", "b"}, Extra: map[string][]string{"y": {"1"}, "x": {"2", "3"}}}
+		e.Audit.RequestURI = strings.Repeat("/", length)
+		var id, request event.Digest
+		id.Text(e.Source)
+		id.Rest([]byte(e.Delivered))
+		for _, text := range []string{e.Source, "a", "get", e.Audit.RequestURI, ""} {
+			request.Text(text)
+		}
+		request.Number(e.Time.UnixNano())
+		request.List(e.Audit.SourceIPs)
+		request.Text("alice")
+		request.Text("u")
+		request.List([]string{"a", "b"})
+		request.Text("x")
+		request.List([]string{"2", "3"})
+		request.Text("y")
+		request.List([]string{"1"})
+		if e.Identify(); e.ID != id.ID() || e.Request != request.ID() {
+			t.Errorf("%d bytes: %s, %s; want %s, %s", length, e.ID, e.Request, id.ID(), request.ID())
+		}
+	}
+	if id := (&event.Digest{1, 2}).ID(); id != "a12871fee210fb8619291eaea194581c" {
+		t.Errorf("the digest of two bytes is %s", id)
 	}
 }
 

@@ -1,7 +1,7 @@
 package event
 
 import (
-	"maps"
+	"encoding/binary"
 	"net/url"
 	"path"
 	"slices"
@@ -23,22 +23,28 @@ const (
 // user, URI, agent, addresses and the microsecond of its arrival are there from
 // the beginning.
 func RequestOf(source string, received time.Time, a *Audit) string {
-	d := make(Digest, 0, 1024)
-	d.Text(source)
-	d.Text(a.AuditID)
-	d.Text(a.Verb)
-	d.Text(a.RequestURI)
-	d.Text(a.UserAgent)
-	d.Number(received.UnixNano())
-	d.List(a.SourceIPs)
-	d.Text(a.User.Username)
-	d.Text(a.User.UID)
-	d.List(a.User.Groups)
-	for _, key := range slices.Sorted(maps.Keys(a.User.Extra)) {
-		d.Text(key)
-		d.List(a.User.Extra[key])
+	var room [digestRoom]byte
+	b := digestText(room[:0], source)
+	b = digestText(b, a.AuditID)
+	b = digestText(b, a.Verb)
+	b = digestText(b, a.RequestURI)
+	b = digestText(b, a.UserAgent)
+	b = binary.AppendVarint(b, received.UnixNano())
+	b = digestList(b, a.SourceIPs)
+	b = digestText(b, a.User.Username)
+	b = digestText(b, a.User.UID)
+	b = digestList(b, a.User.Groups)
+	var few [8]string // as many extras as authenticators have
+	keys := few[:0]
+	for key := range a.User.Extra {
+		keys = append(keys, key)
 	}
-	return d.ID()
+	slices.Sort(keys)
+	for _, key := range keys {
+		b = digestText(b, key)
+		b = digestList(b, a.User.Extra[key])
+	}
+	return idOf(b)
 }
 
 // CallerOf is the pod that a user's credential is bound to, as the
@@ -122,11 +128,16 @@ func kubeletTarget(node, requestURI string) Pod {
 	if err != nil {
 		return Pod{}
 	}
-	parts := strings.Split(path.Clean(u.Path), "/")
-	if len(parts) < 9 || parts[3] != "nodes" || parts[5] != "proxy" {
+	parts := strings.Split(u.Path, "/")
+	if len(parts) < 7 || parts[3] != "nodes" || parts[5] != "proxy" {
 		return Pod{}
 	}
-	switch operation, namespace, pod := parts[6], parts[7], parts[8]; operation {
+	// The API server cleans what comes after "proxy" for itself: dots there lead nowhere above it.
+	parts = strings.Split(path.Clean("/"+strings.Join(parts[6:], "/")), "/")
+	if len(parts) < 4 {
+		return Pod{}
+	}
+	switch operation, namespace, pod := parts[1], parts[2], parts[3]; operation {
 	case "run", "exec", "attach", "portForward", "containerLogs":
 		return Pod{Namespace: namespace, Name: pod, Node: proxiedName(node)}
 	}

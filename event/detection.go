@@ -73,4 +73,18 @@ const (
 	ActionWouldQuarantine Action = "would-quarantine"
 	// ActionQuarantine: the subject is denied from now on.
 	ActionQuarantine Action = "quarantine"
+	// ActionKillSession: the exec sessions that it is about are ended. Where the rule asks for a
+	// quarantine as well, that is the action.
+	ActionKillSession Action = "kill-session"
+	// ActionWouldKillSession: the rule asks for it, the mode is observe.
+	ActionWouldKillSession Action = "would-kill-session"
+	// ActionDeny: the very request was refused at admission.
+	ActionDeny Action = "deny"
+	// ActionWouldDeny: the rule asks for it, the mode is observe.
+	ActionWouldDeny Action = "would-deny"
 )
+
+// Enforced reports whether the action is carried out, not only told.
+func (a Action) Enforced() bool {
+	return a == ActionQuarantine || a == ActionKillSession || a == ActionDeny
+}

@@ -83,6 +83,8 @@ type Event struct {
 	// Limit is set where telemetry of the container was suppressed.
 	Limit *Limit
 	Audit *Audit
+	// Session is the exec session in which it happened, or that it asks for; nil outside of any.
+	Session *Session
 	// Trimmed is how many bytes of Audit are left out because they were too many to be
 	// kept: large objects, what is behind the beginning of a long text, what is behind that of a
 	// long list. Rules have seen all of it.

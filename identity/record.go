@@ -62,6 +62,10 @@ type record struct {
 	seen []string
 	// nameless are containers that were waited for in vain, see Hold.
 	nameless map[string]struct{}
+	// sole is the only container of the pod, empty if there are several; commands are those that the kubelet runs
+	// itself. The Store does not have them: the watch tells of every pod that still lives.
+	sole     string
+	commands []ownCommand
 }
 
 // container is what is kept of one container, found by its ID.
@@ -88,6 +92,8 @@ func newRecord(pod *corev1.Pod) *record {
 		hostNetwork: pod.Spec.HostNetwork,
 		created:     pod.CreationTimestamp.Time,
 		containers:  map[string]container{},
+		sole:        soleContainer(&pod.Spec),
+		commands:    ownCommands(&pod.Spec),
 	}
 	r.addContainers(pod)
 	return r
@@ -226,6 +232,12 @@ func (r *record) size() int64 {
 	for id, c := range r.containers {
 		n += each + len(id) + len(c.name) + len(c.image)
 	}
+	for _, c := range r.commands {
+		n += each
+		for _, arg := range c.argv {
+			n += len(arg)
+		}
+	}
 	return int64(n)
 }
 
@@ -266,7 +278,11 @@ func trim(obj any) (any, error) {
 func trimContainers(in []corev1.Container) []corev1.Container {
 	out := make([]corev1.Container, len(in))
 	for i := range in {
-		out[i] = corev1.Container{Name: in[i].Name, SecurityContext: in[i].SecurityContext}
+		c := &in[i]
+		out[i] = corev1.Container{
+			Name: c.Name, SecurityContext: c.SecurityContext, Lifecycle: trimLifecycle(c.Lifecycle),
+			StartupProbe: trimProbe(c.StartupProbe), ReadinessProbe: trimProbe(c.ReadinessProbe), LivenessProbe: trimProbe(c.LivenessProbe),
+		}
 	}
 	return out
 }

@@ -146,6 +146,9 @@ func (r *Resolver) missed(ctx context.Context, from string) (changes int, err er
 	if err != nil {
 		return 0, fmt.Errorf("the present is not a number: %w", err)
 	}
+	if list.ResourceVersion == from {
+		return 0, nil // Nothing has happened in all of the cluster, and a watch says nothing of what it is told already.
+	}
 	w, err := pods.Watch(ctx, metav1.ListOptions{
 		ResourceVersion: from, AllowWatchBookmarks: true, TimeoutSeconds: new(int64(catchUpWatch / time.Second)),
 	})

@@ -163,6 +163,13 @@ func (b *Bus) publish(ctx context.Context, candidates []bus.Candidate) error {
 // divide sorts candidates by partition, in their order.
 func divide(candidates []bus.Candidate) [partitions][]bus.Candidate {
 	var parts [partitions][]bus.Candidate
+	var count [partitions]int
+	for i := range candidates {
+		count[partition(candidates[i].Key)]++
+	}
+	for p, n := range count {
+		parts[p] = make([]bus.Candidate, 0, n)
+	}
 	for _, c := range candidates {
 		p := partition(c.Key)
 		parts[p] = append(parts[p], c)

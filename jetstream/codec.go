@@ -1,8 +1,10 @@
 package jetstream
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/klauspost/compress/s2"
@@ -23,8 +25,27 @@ const maxDecoded = 64 << 20
 // CBOR (RFC 8949) with the names of Go's fields, so that nothing can be
 // forgotten. The same candidates are always the same bytes.
 type codec struct {
-	encode cbor.EncMode
+	encode cbor.UserBufferEncMode
 	decode cbor.DecMode
+	// buffers are *buffers, for what is between candidates and messages.
+	buffers sync.Pool
+}
+
+// buffers are used for one message at a time.
+type buffers struct {
+	plain  bytes.Buffer
+	packed []byte
+}
+
+// keepBuffer is how large a buffer may be to be used again.
+const keepBuffer = 4 << 20
+
+// free gives buffers back.
+func (c *codec) free(b *buffers) {
+	if b.plain.Cap()+cap(b.packed) <= keepBuffer {
+		b.plain.Reset()
+		c.buffers.Put(b)
+	}
 }
 
 // message is what is stored: each event once, however many candidates it is.
@@ -45,7 +66,7 @@ func newCodec() (*codec, error) {
 	encode, err := cbor.EncOptions{
 		Sort: cbor.SortBytewiseLexical, // of maps: Go's have no order
 		Time: cbor.TimeRFC3339NanoUTC,
-	}.EncMode()
+	}.UserBufferEncMode()
 	if err != nil {
 		return nil, fmt.Errorf("set up the encoder: %w", err)
 	}
@@ -59,7 +80,7 @@ func newCodec() (*codec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up the decoder: %w", err)
 	}
-	return &codec{encode: encode, decode: decode}, nil
+	return &codec{encode: encode, decode: decode, buffers: sync.Pool{New: func() any { return new(buffers) }}}, nil
 }
 
 // marshal encodes candidates in their order.
@@ -77,16 +98,16 @@ func (c *codec) marshal(candidates []bus.Candidate) ([]byte, error) {
 		candidate.Event = nil
 		m.Candidates[i] = stored{Event: at, Candidate: candidate}
 	}
-	plain, err := c.encode.Marshal(m)
-	if err != nil {
+	b := c.buffers.Get().(*buffers) // the pool makes nothing else
+	defer c.free(b)
+	if err := c.encode.MarshalToBuffer(m, &b.plain); err != nil {
 		return nil, err
 	}
-	if len(plain) > maxDecoded {
+	if b.plain.Len() > maxDecoded {
 		return nil, errTooLarge
 	}
-	data := make([]byte, 1+s2.MaxEncodedLen(len(plain)))
-	data[0] = encoding
-	return data[:1+len(s2.Encode(data[1:], plain))], nil
+	b.packed = s2.Encode(b.packed[:cap(b.packed)], b.plain.Bytes())
+	return append(append(make([]byte, 0, 1+len(b.packed)), encoding), b.packed...), nil
 }
 
 var errTooLarge = errors.New("too large")
@@ -107,12 +128,13 @@ func (c *codec) unmarshal(data []byte) ([]bus.Candidate, error) {
 	if size > maxDecoded {
 		return nil, fmt.Errorf("decompress: %d bytes, at most %d are allowed", size, maxDecoded)
 	}
-	plain, err := s2.Decode(nil, data[1:])
-	if err != nil {
+	b := c.buffers.Get().(*buffers) // the pool makes nothing else
+	defer c.free(b)
+	if b.packed, err = s2.Decode(b.packed[:cap(b.packed)], data[1:]); err != nil {
 		return nil, fmt.Errorf("decompress: %w", err)
 	}
 	var m message
-	if err = c.decode.Unmarshal(plain, &m); err != nil {
+	if err = c.decode.Unmarshal(b.packed, &m); err != nil { // It copies all that it keeps.
 		return nil, fmt.Errorf("decode: %w", err)
 	}
 	return m.candidates()

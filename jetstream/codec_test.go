@@ -151,6 +151,31 @@ func TestCandidatesSurviveStorageWithEveryField(t *testing.T) {
 	}
 }
 
+// The buffers of one message are used for the next: nothing that was decoded may be in them.
+func TestMessagesAreOnTheirOwn(t *testing.T) {
+	t.Parallel()
+	c := newTestCodec(t)
+	const count = 50
+	var want, got [count][]bus.Candidate
+	var messages [count][]byte
+	for i := range messages {
+		want[i] = generate(t, uint64(i), true)
+		var err error
+		if messages[i], err = c.marshal(want[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, data := range messages {
+		var err error
+		if got[i], err = c.unmarshal(data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestSameCandidatesAreTheSameBytes(t *testing.T) {
 	t.Parallel()
 	c := newTestCodec(t)

@@ -72,8 +72,8 @@ func trimmed(e *event.Event) *event.Event {
 	if t.left == 0 {
 		return e
 	}
-	kept := *e
-	kept.Audit = &a
+	kept, audit := *e, a // The usual event, which is not changed, costs no memory.
+	kept.Audit = &audit
 	kept.Trimmed += t.left
 	return &kept
 }

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -17,7 +18,7 @@ import (
 // Intervals of Manager.Run where the options name none.
 const (
 	// DefaultCheckInterval is how long something that was taken away stays so.
-	// A check is five small reads.
+	// A check is some small reads.
 	DefaultCheckInterval = time.Minute
 	// retryInterval is the pause after a check that failed.
 	retryInterval = 5 * time.Second
@@ -35,9 +36,15 @@ type Options struct {
 	// TrustConfigMap, in the Store's namespace, is where the serving CA is
 	// published under the key ca.crt.
 	TrustConfigMap string
-	// WebhookConfiguration is the ValidatingWebhookConfiguration whose caBundle
-	// is kept; empty where the server runs without its webhook.
+	// WebhookConfiguration is the ValidatingWebhookConfiguration whose caBundle and path
+	// are kept; empty where the server runs without its webhook.
 	WebhookConfiguration string
+	// WebhookClientCA is a file of the CAs that sign API servers' client certificates for the webhook. If there is one, callers
+	// must show such a certificate. It is read again at every check.
+	WebhookClientCA string
+	// Serving and Sink are certificates of somebody else, for the sink and for all other endpoints. Where they are
+	// zero, the Store issues them.
+	Serving, Sink Files
 	// CheckInterval is the time between two checks; zero means the default.
 	CheckInterval time.Duration
 	Logger        *slog.Logger
@@ -57,9 +64,14 @@ type Manager struct {
 type current struct {
 	certificate tls.Certificate
 	serving     Bundle
-	sink        Bundle
-	sinkPool    *x509.CertPool
-	tokens      sinkTokens
+	// sink is what API servers trust the sink by, sinkClients what it trusts them by.
+	sinkCertificate tls.Certificate
+	sink            Bundle
+	sinkClients     *x509.CertPool
+	tokens          sinkTokens
+	// webhookClients is nil where the webhook asks for no certificates.
+	webhookClients *x509.CertPool
+	paths          admissionPaths
 }
 
 // NewManager returns a Manager that has no certificates until Ensure.
@@ -73,6 +85,9 @@ func NewManager(opts Options) (*Manager, error) {
 		return nil, errors.New("pki: Options.TrustConfigMap is empty")
 	case opts.CheckInterval < 0:
 		return nil, errors.New("pki: Options.CheckInterval must not be negative")
+	case 2*cmp.Or(opts.CheckInterval, DefaultCheckInterval) > opts.Store.opts.Overlap:
+		return nil, errors.New("pki: Options.CheckInterval must not be longer than half of StoreOptions.Overlap: " +
+			"replicas would learn too late of what another one has replaced")
 	case opts.Logger == nil:
 		return nil, errors.New("pki: Options.Logger is nil")
 	case opts.Registerer == nil:
@@ -81,43 +96,95 @@ func NewManager(opts Options) (*Manager, error) {
 	if opts.CheckInterval == 0 {
 		opts.CheckInterval = DefaultCheckInterval
 	}
+	if err := errors.Join(opts.Serving.validate("Serving"), opts.Sink.validate("Sink")); err != nil {
+		return nil, err
+	}
 	return &Manager{opts: opts, store: opts.Store, metrics: newMetrics(opts.Registerer)}, nil
 }
 
 // Ensure makes or reads the certificates and puts them in force. Without it the
 // endpoints cannot be served; with it they can, even if Publish should fail.
 func (m *Manager) Ensure(ctx context.Context) error {
+	next, failed := m.find(ctx)
+	if next == nil {
+		return failed
+	}
+	m.current.Store(next)
+	m.metrics.expires("server", next.certificate.Leaf.NotAfter)
+	m.metrics.expires("sink_server", next.sinkCertificate.Leaf.NotAfter)
+	for name, bundle := range map[string]Bundle{"serving_ca": next.serving, "sink_ca": next.sink} {
+		if len(bundle) > 0 {
+			m.metrics.expires(name, earliest(bundle))
+		}
+	}
+	return failed
+}
+
+// find is what there is to put in force; nil where that lacks something that cannot be done without. The error
+// tells of the rest, which then stays as it was.
+func (m *Manager) find(ctx context.Context) (next *current, failed error) {
 	names, err := m.opts.Names(ctx)
 	if err != nil {
-		return fmt.Errorf("find the server certificate's names: %w", err)
+		return nil, fmt.Errorf("find the server certificate's names: %w", err)
 	}
-	serving, err := m.store.EnsureServing(ctx, names)
+	serving, err := m.certificate(ctx, m.opts.Serving, m.store.EnsureServing, names)
 	if err != nil {
-		return fmt.Errorf("ensure the server certificate: %w", err)
+		return nil, fmt.Errorf("ensure the server certificate: %w", err)
 	}
-	sink, err := m.store.EnsureSinkCA(ctx)
+	sink, err := m.certificate(ctx, m.opts.Sink, m.store.EnsureSink, names)
 	if err != nil {
-		return fmt.Errorf("ensure the sink CA: %w", err)
+		return nil, fmt.Errorf("ensure the sink's certificate: %w", err)
 	}
-	certificate, err := serving.Pair.TLS()
+	clients := sink.Trust
+	if !m.opts.Sink.IsZero() {
+		if clients, err = m.store.EnsureSinkCA(ctx); err != nil {
+			return nil, fmt.Errorf("ensure the sink CA: %w", err)
+		}
+	}
+	next = &current{serving: serving.Trust, sink: sink.Trust, sinkClients: clients.Pool()}
+	if next.certificate, err = serving.Pair.TLS(); err != nil {
+		return nil, err
+	}
+	if next.sinkCertificate, err = sink.Pair.TLS(); err != nil {
+		return nil, err
+	}
+	before := m.current.Load()
+	if before == nil {
+		before = &current{}
+	}
+	var errs [3]error
+	if next.tokens, errs[0] = m.store.readSinkTokens(ctx); errs[0] != nil {
+		next.tokens = before.tokens
+	}
+	if next.paths, errs[1] = m.store.ensurePaths(ctx); errs[1] != nil {
+		next.paths = before.paths
+	}
+	if next.webhookClients, errs[2] = m.readWebhookClients(); errs[2] != nil {
+		if before.webhookClients == nil {
+			return nil, errs[2]
+		}
+		next.webhookClients = before.webhookClients
+	}
+	return next, errors.Join(errs[:]...)
+}
+
+// certificate is somebody else's, or the Store's.
+func (m *Manager) certificate(ctx context.Context, files Files, ensure func(context.Context, []string) (Serving, error), names []string) (Serving, error) {
+	if !files.IsZero() {
+		return files.read()
+	}
+	return ensure(ctx, names)
+}
+
+func (m *Manager) readWebhookClients() (*x509.CertPool, error) {
+	bundle, err := readBundle(m.opts.WebhookClientCA)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("read the CA of the webhook's clients: %w", err)
 	}
-	tokens, failed := m.store.readSinkTokens(ctx)
-	if before := m.current.Load(); failed != nil && before != nil {
-		tokens = before.tokens
+	if bundle == nil {
+		return nil, nil
 	}
-	m.current.Store(&current{
-		certificate: certificate,
-		serving:     serving.Trust,
-		sink:        sink,
-		sinkPool:    sink.Pool(),
-		tokens:      tokens,
-	})
-	m.metrics.expires("server", serving.Pair.Certificate().NotAfter)
-	m.metrics.expires("serving_ca", earliest(serving.Trust))
-	m.metrics.expires("sink_ca", earliest(sink))
-	return failed
+	return bundle.Pool(), nil
 }
 
 // Publish tells those who call the endpoints what to trust. Ensure comes first.
@@ -127,26 +194,56 @@ func (m *Manager) Publish(ctx context.Context) error {
 		return errNotReady
 	}
 	client, namespace := m.store.opts.Client, m.store.opts.Namespace
-	wrote, err := publishTrust(ctx, client, namespace, m.opts.TrustConfigMap, cur.serving)
-	if err != nil {
-		return fmt.Errorf("publish the serving CA: %w", err)
-	}
-	if wrote {
-		m.metrics.repaired.WithLabelValues("trust_configmap").Inc()
-		m.opts.Logger.Info("published the serving CA", "configMap", m.opts.TrustConfigMap)
+	if len(cur.serving) > 0 {
+		wrote, err := publishTrust(ctx, client, namespace, m.opts.TrustConfigMap, cur.serving)
+		if err != nil {
+			return fmt.Errorf("publish the serving CA: %w", err)
+		}
+		if wrote {
+			m.metrics.repaired.WithLabelValues("trust_configmap").Inc()
+			m.opts.Logger.Info("published the serving CA", "configMap", m.opts.TrustConfigMap)
+		}
 	}
 	if m.opts.WebhookConfiguration == "" {
 		return nil
 	}
-	wrote, err = injectTrust(ctx, client, m.opts.WebhookConfiguration, cur.serving)
+	wrote, err := tellAPIServers(ctx, client, m.opts.WebhookConfiguration, cur.serving, m.admissionPath(cur))
 	if err != nil {
-		return fmt.Errorf("inject the serving CA: %w", err)
+		return fmt.Errorf("tell API servers the serving CA and the path: %w", err)
 	}
 	if wrote {
 		m.metrics.repaired.WithLabelValues("webhook_configuration").Inc()
-		m.opts.Logger.Info("injected the serving CA", "validatingWebhookConfiguration", m.opts.WebhookConfiguration)
+		m.opts.Logger.Info("told API servers the serving CA and the path", "validatingWebhookConfiguration", m.opts.WebhookConfiguration)
 	}
 	return nil
+}
+
+// admissionPath is the path that API servers are told; empty while there is none.
+func (m *Manager) admissionPath(cur *current) string {
+	if len(cur.paths) == 0 {
+		return ""
+	}
+	return admissionPrefix + cur.paths[cur.paths.told(m.store.opts.Clock(), m.store.opts.Overlap)].Secret
+}
+
+// advance takes the next step of what is being replaced. It comes after Publish, which has
+// seen that everybody is told what was found before.
+func (m *Manager) advance(ctx context.Context) error {
+	if m.opts.Serving.IsZero() {
+		changed, err := m.store.advanceServingCA(ctx)
+		if err != nil {
+			return fmt.Errorf("replace the serving CA: %w", err)
+		}
+		if changed {
+			if err := m.Ensure(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if m.opts.WebhookConfiguration == "" {
+		return nil
+	}
+	return m.store.retirePaths(ctx)
 }
 
 // Run checks at once and then at intervals, until ctx ends. A check that fails
@@ -178,7 +275,10 @@ func (m *Manager) check(ctx context.Context) error {
 	if m.current.Load() == nil {
 		return err
 	}
-	return errors.Join(err, m.Publish(ctx))
+	if published := m.Publish(ctx); err != nil || published != nil {
+		return errors.Join(err, published)
+	}
+	return m.advance(ctx)
 }
 
 // earliest is when the first certificate of a bundle ends.

@@ -202,11 +202,11 @@ func TestSinkHandshake(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	foreign, err := NewCA("portcullis audit sink client CA", now, time.Hour)
+	foreign, err := NewCA(sinkCAName, now, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := m.ServingTrust().Pool()
+	roots, others := m.SinkTrust().Pool(), m.ServingTrust().Pool()
 	for name, tc := range map[string]struct {
 		client []tls.Certificate
 		roots  *x509.CertPool
@@ -217,17 +217,17 @@ func TestSinkHandshake(t *testing.T) {
 		"expired":                    {[]tls.Certificate{issue(sinkCA, now.Add(-2*time.Hour))}, roots, false},
 		"of a CA of the same name":   {[]tls.Certificate{issue(foreign, now)}, roots, false},
 		"of the serving CA":          {[]tls.Certificate{issue(servingCA, now)}, roots, false},
-		"client trusts someone else": {[]tls.Certificate{issue(sinkCA, now)}, m.SinkTrust().Pool(), false},
+		"client trusts someone else": {[]tls.Certificate{issue(sinkCA, now)}, others, false},
 	} {
 		err := handshake(t, m.SinkTLS(), &tls.Config{RootCAs: tc.roots, Certificates: tc.client, ServerName: "127.0.0.1"})
 		if (err == nil) != tc.ok {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := handshake(t, m.ServerTLS(), &tls.Config{RootCAs: roots, ServerName: "portcullis.svc"}); err != nil {
+	if err := handshake(t, m.ServerTLS(), &tls.Config{RootCAs: others, ServerName: "portcullis.svc"}); err != nil {
 		t.Errorf("plain server endpoint: %v", err)
 	}
-	if err := handshake(t, m.ServerTLS(), &tls.Config{RootCAs: roots, ServerName: "example.com"}); err == nil {
+	if err := handshake(t, m.ServerTLS(), &tls.Config{RootCAs: others, ServerName: "example.com"}); err == nil {
 		t.Error("the certificate is good for any name")
 	}
 }

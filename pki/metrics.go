@@ -18,7 +18,7 @@ func newMetrics(reg prometheus.Registerer) metrics {
 	return metrics{
 		expiry: auto.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "portcullis_pki_certificate_expiry_timestamp_seconds",
-			Help: "When a certificate ends: the server's own, the serving CA, the audit sink's client CA.",
+			Help: "When a certificate ends: the server's own, the audit sink's, the serving CA, the sink CA.",
 		}, []string{"certificate"}),
 		repaired: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "portcullis_pki_trust_published_total",

@@ -3,7 +3,10 @@ package pki
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"net"
+	"net/url"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -26,21 +29,46 @@ func publishTrust(ctx context.Context, c Client, namespace, name string, trust B
 	return wrote && err == nil, err
 }
 
-// injectTrust writes the bundle into every webhook of a
-// ValidatingWebhookConfiguration. It reports whether it had to.
-func injectTrust(ctx context.Context, c Client, name string, trust Bundle) (wrote bool, err error) {
+// tellAPIServers writes the bundle and the path into every webhook of a
+// ValidatingWebhookConfiguration; an empty one of them is left as it is. It reports whether it had to.
+func tellAPIServers(ctx context.Context, c Client, name string, trust Bundle, path string) (wrote bool, err error) {
 	key := client.ObjectKey{Name: name}
 	err = edit(ctx, c, "ValidatingWebhookConfiguration", key, func(config *admissionv1.ValidatingWebhookConfiguration) (bool, error) {
-		text := trust.PEM()
 		wrote = false
 		for i := range config.Webhooks {
 			cc := &config.Webhooks[i].ClientConfig
-			wrote = wrote || !bytes.Equal(cc.CABundle, text)
-			cc.CABundle = text
+			if text := trust.PEM(); len(trust) > 0 && !bytes.Equal(cc.CABundle, text) {
+				cc.CABundle, wrote = text, true
+			}
+			changed, failed := setPath(cc, path)
+			if failed != nil {
+				return false, fmt.Errorf("webhook %s: %w", config.Webhooks[i].Name, failed)
+			}
+			wrote = wrote || changed
 		}
 		return wrote, nil
 	})
 	return wrote && err == nil, err
+}
+
+// setPath sets the path of a service, or of a URL for an API server outside of the cluster.
+func setPath(cc *admissionv1.WebhookClientConfig, path string) (changed bool, err error) {
+	switch {
+	case path == "":
+	case cc.Service != nil:
+		changed = cc.Service.Path == nil || *cc.Service.Path != path
+		cc.Service.Path = &path
+	case cc.URL != nil:
+		u, err := url.Parse(*cc.URL)
+		if err != nil {
+			return false, errors.New("its URL cannot be read") // it may have a secret in it
+		}
+		changed = u.Path != path
+		u.Path, u.RawPath = path, ""
+		text := u.String()
+		cc.URL = &text
+	}
+	return changed, nil
 }
 
 // canonicalName writes an IP address in its one usual form and leaves DNS names alone.

@@ -28,6 +28,15 @@ const (
 const (
 	DefaultLeafLifetime = 90 * 24 * time.Hour
 	DefaultCALifetime   = 10 * 365 * 24 * time.Hour
+	// DefaultOverlap is far longer than the time within which replicas, API servers and agents see
+	// what was written.
+	DefaultOverlap = time.Hour
+)
+
+// The common names of the authorities.
+const (
+	servingCAName = "portcullis serving CA"
+	sinkCAName    = "portcullis audit sink CA"
 )
 
 // maxConflicts bounds how often a write that collided is tried again. Each
@@ -65,8 +74,11 @@ type StoreOptions struct {
 	// LeafLifetime and CALifetime are what certificates are issued for; zero
 	// means the default.
 	LeafLifetime, CALifetime time.Duration
-	Clock                    func() time.Time
-	Logger                   *slog.Logger
+	// Overlap is how long old and new are good together when an authority or an admission path is replaced, before and
+	// after the change: all replicas and all who call them must learn of it in that time. Zero means the default.
+	Overlap time.Duration
+	Clock   func() time.Time
+	Logger  *slog.Logger
 }
 
 // Store keeps authorities and the server certificate in Secrets. Its methods may
@@ -88,8 +100,8 @@ func NewStore(opts StoreOptions) (*Store, error) {
 		return nil, errors.New("pki: StoreOptions.SinkCASecret is empty")
 	case opts.ServingSecret == opts.SinkCASecret:
 		return nil, errors.New("pki: StoreOptions.ServingSecret and SinkCASecret are the same Secret")
-	case opts.LeafLifetime < 0 || opts.CALifetime < 0:
-		return nil, errors.New("pki: StoreOptions.LeafLifetime and CALifetime must not be negative")
+	case opts.LeafLifetime < 0 || opts.CALifetime < 0 || opts.Overlap < 0:
+		return nil, errors.New("pki: StoreOptions.LeafLifetime, CALifetime and Overlap must not be negative")
 	case opts.Clock == nil:
 		return nil, errors.New("pki: StoreOptions.Clock is nil")
 	case opts.Logger == nil:
@@ -101,6 +113,9 @@ func NewStore(opts StoreOptions) (*Store, error) {
 	if opts.CALifetime == 0 {
 		opts.CALifetime = DefaultCALifetime
 	}
+	if opts.Overlap == 0 {
+		opts.Overlap = DefaultOverlap
+	}
 	return &Store{opts: opts}, nil
 }
 
@@ -111,13 +126,33 @@ type Serving struct {
 }
 
 // EnsureServing returns the server certificate. It makes the CA where there is
-// none, and issues the certificate anew where it is missing, unreadable, past
-// two thirds of its lifetime, not valid yet, not signed by the CA, or lacks one of
+// none, begins to replace one that is past two thirds of its lifetime, and issues the certificate anew where it is
+// missing, unreadable, past two thirds of its lifetime, not valid yet, not signed by the CA, or lacks one of
 // the names.
 func (s *Store) EnsureServing(ctx context.Context, names []string) (Serving, error) {
+	return s.ensure(ctx, s.opts.ServingSecret, servingCAName, names, func(secret *corev1.Secret, ca *CA) (bool, error) {
+		if !due(ca.Certificate(), s.opts.Clock()) {
+			return false, nil
+		}
+		return s.beginCA(secret, servingCAName)
+	})
+}
+
+// EnsureSink returns the audit sink's certificate, and what it trusts API servers by, as
+// EnsureServing does. Its CA is never replaced by itself: people have its certificate on their machines.
+func (s *Store) EnsureSink(ctx context.Context, names []string) (Serving, error) {
+	return s.ensure(ctx, s.opts.SinkCASecret, sinkCAName, names, func(*corev1.Secret, *CA) (bool, error) { return false, nil })
+}
+
+// ensure returns the certificate of a Secret that has an authority of its own; renew may begin to replace that.
+func (s *Store) ensure(ctx context.Context, name, commonName string, names []string, renew func(*corev1.Secret, *CA) (bool, error)) (Serving, error) {
 	var out Serving
-	err := s.edit(ctx, s.opts.ServingSecret, func(secret *corev1.Secret) (bool, error) {
-		ca, made, err := s.ensureCA(secret, "portcullis serving CA")
+	err := s.edit(ctx, name, func(secret *corev1.Secret) (bool, error) {
+		ca, made, err := s.ensureCA(secret, commonName)
+		if err != nil {
+			return false, err
+		}
+		begun, err := renew(secret, ca)
 		if err != nil {
 			return false, err
 		}
@@ -125,14 +160,15 @@ func (s *Store) EnsureServing(ctx context.Context, names []string) (Serving, err
 		if err != nil {
 			return false, err
 		}
-		out = Serving{Pair: pair, Trust: ca.Bundle()}
-		return made || issued, nil
+		trust, err := ParseBundle(secret.Data[KeyCACertificate])
+		out = Serving{Pair: pair, Trust: trust}
+		return made || begun || issued, err
 	})
 	return out, err
 }
 
-// EnsureSinkCA returns what the audit sink trusts client certificates by. It
-// makes the CA where there is none.
+// EnsureSinkCA returns what the audit sink trusts client certificates by, and what
+// API servers trust the sink by. It makes the CA where there is none.
 func (s *Store) EnsureSinkCA(ctx context.Context) (Bundle, error) {
 	ca, err := s.sinkCA(ctx)
 	if err != nil {
@@ -154,10 +190,19 @@ func (s *Store) IssueSinkClient(ctx context.Context, apiServer string, lifetime 
 	return ca.IssueClient(sinkClientPrefix+apiServer, s.opts.Clock(), lifetime)
 }
 
-// ServingTrust returns what clients trust the endpoints by, and changes nothing.
+// ServingTrust returns what clients trust the endpoints by, but for the sink, and changes nothing.
 func (s *Store) ServingTrust(ctx context.Context) (Bundle, error) {
+	return s.trust(ctx, s.opts.ServingSecret)
+}
+
+// SinkTrust returns what API servers trust the sink by, and changes nothing.
+func (s *Store) SinkTrust(ctx context.Context) (Bundle, error) {
+	return s.trust(ctx, s.opts.SinkCASecret)
+}
+
+func (s *Store) trust(ctx context.Context, name string) (Bundle, error) {
 	var trust Bundle
-	err := s.edit(ctx, s.opts.ServingSecret, func(secret *corev1.Secret) (bool, error) {
+	err := s.edit(ctx, name, func(secret *corev1.Secret) (bool, error) {
 		if len(secret.Data[KeyCACertificate]) == 0 {
 			return false, errors.New("there is no CA yet: the server makes it when it first starts")
 		}
@@ -171,7 +216,7 @@ func (s *Store) ServingTrust(ctx context.Context) (Bundle, error) {
 func (s *Store) sinkCA(ctx context.Context) (*CA, error) {
 	var ca *CA
 	err := s.edit(ctx, s.opts.SinkCASecret, func(secret *corev1.Secret) (changed bool, err error) {
-		ca, changed, err = s.ensureCA(secret, "portcullis audit sink client CA")
+		ca, changed, err = s.ensureCA(secret, sinkCAName)
 		return changed, err
 	})
 	return ca, err
@@ -270,14 +315,23 @@ func (s *Store) ensureLeaf(secret *corev1.Secret, ca *CA, names []string) (*Pair
 	if reason == "" {
 		return current, false, nil
 	}
-	pair, err := ca.IssueServer("portcullis", wantedNames(current, names, now), now, s.opts.LeafLifetime)
+	if err := s.issueLeaf(secret, ca, wantedNames(current, names, now), reason); err != nil {
+		return nil, false, err
+	}
+	pair, err := parsePair(secret.Data[KeyCertificate], secret.Data[KeyPrivateKey])
+	return pair, true, err
+}
+
+// issueLeaf puts another server certificate into the Secret.
+func (s *Store) issueLeaf(secret *corev1.Secret, ca *CA, names []string, reason string) error {
+	pair, err := ca.IssueServer("portcullis", names, s.opts.Clock(), s.opts.LeafLifetime)
 	if err != nil {
-		return nil, false, fmt.Errorf("issue the server certificate: %w", err)
+		return fmt.Errorf("issue the server certificate: %w", err)
 	}
 	secret.Data[KeyCertificate], secret.Data[KeyPrivateKey] = pair.CertificatePEM(), pair.KeyPEM()
 	s.opts.Logger.Info("issued a server certificate", "secret", secret.Name, "reason", reason,
 		"names", certificateNames(pair.Certificate()), "notAfter", pair.Certificate().NotAfter)
-	return pair, true, nil
+	return nil
 }
 
 // currentLeaf is the certificate that the Secret holds, and why it will not do;

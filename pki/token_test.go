@@ -151,7 +151,7 @@ func TestTokensThatCannotBeReadStayGood(t *testing.T) {
 // TestHandshakeWithoutCertificate: only while there is a token that is good.
 func TestHandshakeWithoutCertificate(t *testing.T) {
 	_, s, m, now := withTokens(t)
-	dial := &tls.Config{RootCAs: m.ServingTrust().Pool(), ServerName: "127.0.0.1"}
+	dial := &tls.Config{RootCAs: m.SinkTrust().Pool(), ServerName: "127.0.0.1"}
 	if handshake(t, m.SinkTLS(), dial) == nil {
 		t.Error("let in without any token there")
 	}
@@ -160,7 +160,7 @@ func TestHandshakeWithoutCertificate(t *testing.T) {
 	if err := handshake(t, m.SinkTLS(), dial); err != nil {
 		t.Errorf("kept out: %v", err)
 	}
-	foreign, err := NewCA("portcullis audit sink client CA", now.Now(), time.Hour)
+	foreign, err := NewCA(sinkCAName, now.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,10 @@
 package quarantine_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -14,7 +16,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
+	discovery "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
@@ -41,6 +45,7 @@ type cluster struct {
 	server *apiserver.Server
 	client client.WithWatch
 	gone   sync.Map // UIDs of pods that are gone
+	nodes  sync.Map // the nodes of pods, by UID
 }
 
 func startCluster(t *testing.T) *cluster {
@@ -58,10 +63,18 @@ func startCluster(t *testing.T) *cluster {
 }
 
 // announcer counts what it is asked to tell.
-type announcer struct{ quarantined, would atomic.Int32 }
+type announcer struct {
+	quarantined, created, would, released atomic.Int32
+	lastRelease                           atomic.Value // of string
+}
 
-func (a *announcer) Quarantined(*event.Detection, *quarantine.Entry)         { a.quarantined.Add(1) }
-func (a *announcer) WouldQuarantine(*event.Detection, quarantine.Spec)       { a.would.Add(1) }
+func (a *announcer) Quarantined(*event.Detection, *quarantine.Entry)   { a.quarantined.Add(1) }
+func (a *announcer) Created(*quarantine.Entry)                         { a.created.Add(1) }
+func (a *announcer) WouldQuarantine(*event.Detection, quarantine.Spec) { a.would.Add(1) }
+func (a *announcer) Released(e *quarantine.Entry, by string, _ time.Time) {
+	a.released.Add(1)
+	a.lastRelease.Store(e.Name + " by " + by)
+}
 func (a *announcer) Denied(event.Pod, quarantine.Request, *quarantine.Entry) {}
 
 // replica is a running Manager.
@@ -95,6 +108,7 @@ func (c *cluster) runWith(t *testing.T, book *record.Book, hooks interceptor.Fun
 	r.Manager, err = quarantine.NewManager(quarantine.Options{
 		Client: interceptor.NewClient(c.client, hooks), Index: r.index, Announcer: r.announcer, Record: r.book,
 		PodGone:    func(uid string) bool { _, gone := c.gone.Load(uid); return gone },
+		NodeOf:     func(uid string) string { n, _ := c.nodes.Load(uid); name, _ := n.(string); return name },
 		Logger:     slog.New(slog.DiscardHandler),
 		Registerer: prometheus.NewPedanticRegistry(),
 	})
@@ -115,8 +129,15 @@ func (c *cluster) runWith(t *testing.T, book *record.Book, hooks interceptor.Fun
 }
 
 func (r *replica) denies(uid string) bool {
-	_, ok := r.index.Lookup(event.Pod{UID: uid}, "", time.Now())
-	return ok
+	return r.deniesSubject(v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: uid})
+}
+
+func (r *replica) deniesSubject(s v1alpha1.Subject) bool {
+	return r.index.Denied(s, v1alpha1.OperationExec, time.Now())
+}
+
+func (r *replica) deniesUser(name string) bool {
+	return r.deniesSubject(v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: name})
 }
 
 func (c *cluster) get(t *testing.T, name string) (*v1alpha1.Quarantine, bool) {
@@ -179,7 +200,11 @@ func TestAgainstAPIServer(t *testing.T) {
 	t.Run("the CRD refuses nonsense", func(t *testing.T) { testCRD(t, c) })
 	t.Run("names belong to their subjects", func(t *testing.T) { testNames(t, c) })
 	t.Run("name taken by another subject", func(t *testing.T) { testTakenName(t, c) })
-	t.Run("Events on the pod", func(t *testing.T) { testEvents(t, c) })
+	t.Run("every kind of subject", func(t *testing.T) { testKinds(t, c) })
+	t.Run("status", func(t *testing.T) { testStatus(t, c) })
+	t.Run("who released it", func(t *testing.T) { testReleased(t, c) })
+	t.Run("endpoints of a service", func(t *testing.T) { testEndpoints(t, c) })
+	t.Run("Events on the pod and the quarantine", func(t *testing.T) { testEvents(t, c) })
 }
 
 func testLife(t *testing.T, c *cluster) {
@@ -231,12 +256,9 @@ func testByHand(t *testing.T, c *cluster) {
 	if err := c.client.Create(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
-	denied := func() bool { _, ok := r.index.Lookup(event.Pod{}, "mallory", time.Now()); return ok }
+	denied := func() bool { return r.deniesUser("mallory") }
 	eventually(t, "it is in force", denied)
-	q.Spec.ExpiresAt = &metav1.Time{Time: time.Now().Add(-time.Second)}
-	if err := c.client.Update(t.Context(), q); err != nil {
-		t.Fatal(err)
-	}
+	c.change(t, q, func(q *v1alpha1.Quarantine) { q.Spec.ExpiresAt = &metav1.Time{Time: time.Now().Add(-time.Second)} })
 	eventually(t, "ended by its new expiry", func() bool { return !denied() })
 }
 
@@ -370,6 +392,14 @@ func testCRD(t *testing.T, c *cluster) {
 		"a user with uid":        {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectUser, UID: "x", Name: "alice"}},
 		"a user without name":    {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectUser}},
 		"an unknown kind":        {Reason: "r", Subject: v1alpha1.Subject{Kind: "Cluster", Name: "x"}},
+		"a user in a namespace":  {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Namespace: "shop", Name: "alice"}},
+		"a node of a node":       {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectNode, Name: "node-1", NodeName: "node-1"}},
+		"a namespace in one":     {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectNamespace, Namespace: "shop", Name: "shop"}},
+		"a long namespace":       {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectNamespace, Name: strings.Repeat("x", 64)}},
+		"an account of nowhere":  {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectServiceAccount, Name: "web"}},
+		"a group without name":   {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectGroup}},
+		"an unknown operation":   {Reason: "r", Subject: pod, Operations: []v1alpha1.Operation{"logs"}},
+		"an operation twice":     {Reason: "r", Subject: pod, Operations: []v1alpha1.Operation{"exec", "exec"}},
 		"no reason":              {Subject: pod},
 		"a reason without bound": {Subject: pod, Reason: strings.Repeat("x", 1025)},
 	} {
@@ -382,9 +412,18 @@ func testCRD(t *testing.T, c *cluster) {
 	if err := c.client.Create(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
-	q.Spec.Subject.UID = "u8"
-	if err := c.client.Update(t.Context(), q); !apierrors.IsInvalid(err) {
-		t.Errorf("the subject can be changed: %v", err)
+	for _, change := range []func(*v1alpha1.Subject){
+		func(s *v1alpha1.Subject) { s.UID = "u8" }, func(s *v1alpha1.Subject) { s.NodeName = "node-1" },
+	} {
+		changed := q.DeepCopy()
+		change(&changed.Spec.Subject)
+		if err := c.client.Update(t.Context(), changed); !apierrors.IsInvalid(err) {
+			t.Errorf("the subject can be changed: %v", err)
+		}
+	}
+	q.Spec.Operations = []v1alpha1.Operation{v1alpha1.OperationExec, v1alpha1.OperationProxy}
+	if err := c.client.Update(t.Context(), q); err != nil {
+		t.Errorf("the operations cannot be changed: %v", err)
 	}
 }
 
@@ -408,6 +447,19 @@ func testNames(t *testing.T, c *cluster) {
 		{quarantine.ObjectName(user), user, true},
 		{quarantine.ObjectName(odd), odd, true},
 		{"portcullis-1-pod-n1", pod, true},
+		{"group-x", v1alpha1.Subject{Kind: v1alpha1.SubjectGroup, Name: "devs"}, true},
+		{"group-x", user, false},
+		{"credential-x", v1alpha1.Subject{Kind: v1alpha1.SubjectCredential, Name: "JTI=1"}, true},
+		{"credential-x", user, false},
+		{"serviceaccount-shop.web", v1alpha1.Subject{Kind: v1alpha1.SubjectServiceAccount, Namespace: "shop", Name: "web"}, true},
+		{"serviceaccount-shop.web", v1alpha1.Subject{Kind: v1alpha1.SubjectServiceAccount, Namespace: "shop", Name: "db"}, false},
+		{"serviceaccount-shop.web", user, false},
+		{"node-node-1", v1alpha1.Subject{Kind: v1alpha1.SubjectNode, Name: "node-1"}, true},
+		{"node-node-2", v1alpha1.Subject{Kind: v1alpha1.SubjectNode, Name: "node-1"}, false},
+		{"node-node-1", user, false},
+		{"namespace-shop", v1alpha1.Subject{Kind: v1alpha1.SubjectNamespace, Name: "shop"}, true},
+		{"namespace-shop", v1alpha1.Subject{Kind: v1alpha1.SubjectNamespace, Name: "shop2"}, false},
+		{"namespace-shop", pod, false},
 		{"case-1", pod, true},
 		{"case-2", user, true},
 		{"podium", user, true},
@@ -457,7 +509,7 @@ func testTakenName(t *testing.T, c *cluster) {
 			return cl.Create(ctx, obj, opts...)
 		},
 	})
-	denied := func(user string) bool { _, ok := r.index.Lookup(event.Pod{}, user, time.Now()); return ok }
+	denied := r.deniesUser
 	detect := func(user string) {
 		t.Helper()
 		d := detect("taken-"+user, "u10")
@@ -507,14 +559,15 @@ func testEvents(t *testing.T, c *cluster) {
 
 	d := detect("d-events", "u9")
 	entry := &quarantine.Entry{
-		Name: "pod-u9", Reason: "Token read\x1b[2J", Rule: "token-theft", Detection: "d-events",
+		Name: "pod-u9", UID: "q9", Reason: "Token read\x1b[2J", Rule: "token-theft", Detection: "d-events",
 		Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: "u9", Namespace: "shop", Name: "u9"},
 	}
 	r := quarantine.Request{Namespace: "shop", Pod: "u9", Door: "exec", User: "alice", Command: []string{"curl", "-H", "secret"}}
 	want := map[string]string{
-		"PortcullisQuarantined":     "the pod is quarantined until it is released by rule token-theft",
-		"PortcullisWouldQuarantine": "would be quarantined by rule token-theft if it were enforced",
-		"PortcullisDenied":          `exec by user "alice" was denied`,
+		"PortcullisQuarantined":     "pod shop/u9 is quarantined until it is released by rule token-theft",
+		"PortcullisReleased":        `pod shop/u9 was released from quarantine pod-u9 by user "carol" at 2026-03-04 12:00:00 UTC`,
+		"PortcullisWouldQuarantine": "pod shop/u9 would be quarantined by rule token-theft if it were enforced",
+		"PortcullisDenied":          `exec into shop/u9 by user "alice" was denied`,
 		"PortcullisBreakGlass":      "let through as a member of sre",
 	}
 	// Events from before the broadcaster runs are dropped: tell until the first has arrived.
@@ -526,16 +579,28 @@ func testEvents(t *testing.T, c *cluster) {
 	e.WouldQuarantine(d, quarantine.Spec{Subject: v1alpha1.SubjectPod})
 	e.Denied(d.Pod, r, entry)
 	e.BreakGlass(d.Pod, r, entry, "sre")
+	e.Created(entry)
+	e.Released(entry, "carol", time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC))
+	checkEvents(t, kube, "shop", corev1.ObjectReference{Kind: "Pod", Name: "u9", UID: "u9"}, want)
+	delete(want, "PortcullisWouldQuarantine") // which has no object
+	checkEvents(t, kube, "default", corev1.ObjectReference{Kind: "Quarantine", Name: "pod-u9", UID: "q9"}, want)
+}
+
+// checkEvents checks that the object has an Event for each reason.
+func checkEvents(t *testing.T, kube kubernetes.Interface, namespace string, on corev1.ObjectReference, want map[string]string) {
+	t.Helper()
 	var list *corev1.EventList
-	eventually(t, "all four arrive", func() bool {
-		list, err = kube.CoreV1().Events("shop").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.uid=u9"})
+	eventually(t, "all arrive", func() bool {
+		var err error
+		list, err = kube.CoreV1().Events(namespace).List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(on.UID)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return len(list.Items) >= len(want)
 	})
 	for _, ev := range list.Items {
-		if !strings.Contains(ev.Message, want[ev.Reason]) || ev.InvolvedObject.Name != "u9" || ev.Type != corev1.EventTypeWarning {
+		if !strings.Contains(ev.Message, want[ev.Reason]) || ev.InvolvedObject.Name != on.Name || ev.InvolvedObject.Kind != on.Kind ||
+			(ev.Type == corev1.EventTypeWarning) != (ev.Reason != "PortcullisReleased") {
 			t.Errorf("%s on %s says %q", ev.Reason, ev.InvolvedObject.Name, ev.Message)
 		}
 		if strings.ContainsAny(ev.Message, "\x1b") || strings.Contains(ev.Message, "secret") {
@@ -544,6 +609,192 @@ func testEvents(t *testing.T, c *cluster) {
 	}
 	if len(list.Items) != len(want) {
 		t.Errorf("%d Events, want one for each reason", len(list.Items))
+	}
+}
+
+// testKinds has detections put a subject of each kind into quarantine, and people as well.
+func testKinds(t *testing.T, c *cluster) {
+	r := c.run(t, interceptor.Funcs{})
+	audit := &event.Audit{User: event.AuditUser{Extra: map[string][]string{event.ExtraCredentialID: {"JTI=k1"}}}}
+	for kind, name := range map[v1alpha1.SubjectKind]string{
+		v1alpha1.SubjectPod: "pod-k1", v1alpha1.SubjectUser: "", v1alpha1.SubjectServiceAccount: "serviceaccount-kinds.web",
+		v1alpha1.SubjectCredential: "", v1alpha1.SubjectNode: "node-kinds-node", v1alpha1.SubjectNamespace: "namespace-kinds",
+	} {
+		d := detect("kinds-"+string(kind), "k1")
+		d.Pod.Namespace, d.Pod.Node, d.User = "kinds", "kinds-node", "system:serviceaccount:kinds:web"
+		d.Events = []*event.Event{{Audit: audit}}
+		spec := quarantine.Spec{Subject: kind, TTL: time.Hour, Operations: quarantine.OperationsOf(v1alpha1.OperationExec)}
+		if o, err := r.Quarantine(t.Context(), d, spec); err != nil || o != quarantine.OutcomeApplied {
+			t.Fatalf("%s: %v, %v", kind, o, err)
+		}
+		subjects, err := quarantine.Subjects(d, spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name = cmp.Or(name, quarantine.ObjectName(subjects[0]))
+		eventually(t, name+" exists", func() bool { _, ok := c.get(t, name); return ok })
+		q, _ := c.get(t, name)
+		if q.Spec.Subject != subjects[0] || !slices.Equal(q.Spec.Operations, []v1alpha1.Operation{v1alpha1.OperationExec}) {
+			t.Errorf("%s says %+v", name, q.Spec)
+		}
+		if !r.deniesSubject(subjects[0]) || r.index.Denied(subjects[0], v1alpha1.OperationAttach, time.Now()) {
+			t.Errorf("%s: exec is denied %v", name, r.deniesSubject(subjects[0]))
+		}
+		c.delete(t, name)
+		eventually(t, name+" is released", func() bool { return !r.deniesSubject(subjects[0]) })
+	}
+	group := v1alpha1.Subject{Kind: v1alpha1.SubjectGroup, Name: "interns"}
+	c.create(t, "by-hand-group", v1alpha1.QuarantineSpec{Subject: group, Reason: "r"})
+	eventually(t, "the group is denied", func() bool { return r.deniesSubject(group) })
+	c.delete(t, "by-hand-group")
+}
+
+func (c *cluster) create(t *testing.T, name string, spec v1alpha1.QuarantineSpec) *v1alpha1.Quarantine {
+	t.Helper()
+	q := &v1alpha1.Quarantine{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}
+	if err := c.client.Create(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+// change changes the object, whatever its status is by now.
+func (c *cluster) change(t *testing.T, q *v1alpha1.Quarantine, change func(*v1alpha1.Quarantine)) {
+	t.Helper()
+	before := q.DeepCopy()
+	change(q)
+	if err := c.client.Patch(t.Context(), q, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// enforced waits until the status says so, and returns the object.
+func (c *cluster) enforced(t *testing.T, name string, as metav1.ConditionStatus, also func(*v1alpha1.Quarantine) bool) *v1alpha1.Quarantine {
+	t.Helper()
+	var q *v1alpha1.Quarantine
+	eventually(t, name+" is enforced: "+string(as), func() bool {
+		q, _ = c.get(t, name)
+		condition := meta.FindStatusCondition(q.Status.Conditions, v1alpha1.ConditionEnforced)
+		return condition != nil && condition.Status == as && also(q)
+	})
+	return q
+}
+
+// testStatus has two replicas agree on the status of what people made, and of what rules did.
+func testStatus(t *testing.T, c *cluster) {
+	r := c.run(t, interceptor.Funcs{})
+	other := c.run(t, interceptor.Funcs{})
+	c.nodes.Store("s1", "status-node")
+	q := c.create(t, "status-1", v1alpha1.QuarantineSpec{
+		Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: "s1", Namespace: "shop", Name: "web-0"}, Reason: "r",
+		Operations: []v1alpha1.Operation{v1alpha1.OperationExec},
+	})
+	q = c.enforced(t, q.Name, metav1.ConditionTrue, func(q *v1alpha1.Quarantine) bool { return q.Status.NodeName == "status-node" })
+	condition := meta.FindStatusCondition(q.Status.Conditions, v1alpha1.ConditionEnforced)
+	if want := "exec into pod shop/web-0, with its token, and through the kubelet of its node, is denied until it is released"; condition.Message != want || condition.Reason != v1alpha1.ReasonInForce {
+		t.Errorf("it says %s, %q, want %q", condition.Reason, condition.Message, want)
+	}
+	if q.Status.ObservedGeneration != q.Generation || q.Status.LastDenied != nil {
+		t.Errorf("the status is %+v of generation %d", q.Status, q.Generation)
+	}
+
+	at := time.Now().Add(-time.Minute)
+	entry, _ := r.index.Get(q.Name)
+	r.Denied(entry, at)
+	q = c.enforced(t, q.Name, metav1.ConditionTrue, func(q *v1alpha1.Quarantine) bool { return q.Status.LastDenied != nil })
+	if !q.Status.LastDenied.Time.Equal(at.Truncate(time.Second)) {
+		t.Errorf("last denied at %v, want %v", q.Status.LastDenied, at)
+	}
+	c.change(t, q, func(q *v1alpha1.Quarantine) { q.Spec.Operations = nil })
+	q = c.enforced(t, q.Name, metav1.ConditionTrue, func(q *v1alpha1.Quarantine) bool { return q.Status.ObservedGeneration == q.Generation })
+	r.stop()
+	other.stop()
+	if again, _ := c.get(t, q.Name); again.ResourceVersion != q.ResourceVersion {
+		t.Errorf("the replicas went on writing it: %+v, then %+v", q.Status, again.Status)
+	}
+	c.delete(t, q.Name)
+}
+
+// testReleased has the audit stream tell who deleted an object, after and before the watch tells that it is gone.
+func testReleased(t *testing.T, c *cluster) {
+	r := c.run(t, interceptor.Funcs{})
+	for _, auditFirst := range []bool{false, true} {
+		uid := fmt.Sprintf("rel-%v", auditFirst)
+		r.book.Change(t.Context(), uid, func(rec *record.Record) {
+			rec.Begun, rec.Quarantines = time.Now(), []record.Quarantine{{Object: "pod-" + uid}}
+		})
+		impose(t, r, uid, uid, time.Hour)
+		eventually(t, "it is written", func() bool { written, _ := r.book.Fate(uid, "pod-"+uid); return written })
+		at := time.Now().Truncate(time.Second).UTC()
+		if auditFirst {
+			r.Released("pod-"+uid, "carol", at)
+		}
+		c.delete(t, "pod-"+uid)
+		eventually(t, "it is released", func() bool { _, ended := r.book.Fate(uid, "pod-"+uid); return ended })
+		if !auditFirst {
+			r.Released("pod-"+uid, "carol", at)
+			r.Released("pod-"+uid, "carol", at) // delivered twice
+		}
+		eventually(t, "it is known by whom", func() bool { rec, _ := r.book.Get(uid); return rec.Quarantines[0].Ended.By == "carol" })
+		if rec, _ := r.book.Get(uid); !rec.Quarantines[0].Ended.At.Equal(at) || rec.Quarantines[0].Ended.Why != "released" {
+			t.Errorf("the record says %+v, want at %v", rec.Quarantines[0].Ended, at)
+		}
+		eventually(t, "it is told", func() bool { return r.announcer.lastRelease.Load() == "pod-"+uid+" by carol" })
+	}
+	if n := r.announcer.released.Load(); n != 2 || r.announcer.created.Load() != 2 {
+		t.Errorf("%d releases are told, %d creations, want 2", n, r.announcer.created.Load())
+	}
+}
+
+func testEndpoints(t *testing.T, c *cluster) {
+	kube, err := kubernetes.NewForConfig(c.server.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "endpoints"}}
+	if _, err = kube.CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	to := func(name string) *corev1.ObjectReference {
+		return &corev1.ObjectReference{Kind: "Pod", Namespace: ns.Name, Name: name, UID: "a-lie"}
+	}
+	slice := &discovery.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Name: "web-1", Labels: map[string]string{discovery.LabelServiceName: "web"}},
+		AddressType: discovery.AddressTypeIPv4,
+		Endpoints: []discovery.Endpoint{
+			{Addresses: []string{"10.0.0.1"}, TargetRef: to("web-0")}, {Addresses: []string{"10.0.0.2"}},
+		},
+	}
+	other := slice.DeepCopy()
+	other.Name, other.Labels[discovery.LabelServiceName], other.Endpoints[0].TargetRef = "db-1", "db", to("db-0")
+	for _, s := range []*discovery.EndpointSlice{slice, other} {
+		if _, err = kube.DiscoveryV1().EndpointSlices(ns.Name).Create(t.Context(), s, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Subsets: []corev1.EndpointSubset{{ //nolint:staticcheck // see PodsOf
+		Addresses:         []corev1.EndpointAddress{{IP: "10.0.0.3", TargetRef: to("web-1")}},
+		NotReadyAddresses: []corev1.EndpointAddress{{IP: "10.0.0.4", TargetRef: to("web-2")}},
+	}}}
+	if _, err = kube.CoreV1().Endpoints(ns.Name).Create(t.Context(), old, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	lists, err := quarantine.NewEndpointLists(kube)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for service, want := range map[string][]string{"web": {"web-0", "web-1", "web-2"}, "db": {"db-0"}, "nothing": nil} {
+		if got, failed := lists.PodsOf(t.Context(), ns.Name, service); failed != nil || !slices.Equal(got, want) {
+			t.Errorf("%s leads to %v, %v, want %v", service, got, failed, want)
+		}
+	}
+	late, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err = lists.PodsOf(late, ns.Name, "web"); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the deadline: %v", err)
+	}
+	if _, err = lists.PodsOf(t.Context(), ns.Name, "web"); err != nil {
+		t.Errorf("after somebody else gave up: %v", err)
 	}
 }
 

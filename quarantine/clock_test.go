@@ -26,7 +26,7 @@ func TestAStepOfTheWallClockReleasesNobody(t *testing.T) {
 			}
 			s := newState(&Index{}, newMemory())
 			g, err := NewGate(GateOptions{
-				Index: s.index, Refusals: &told{}, Registerer: prometheus.NewPedanticRegistry(), Now: clock.Now,
+				Index: s.index, Endpoints: endpoints{}, Refusals: &told{}, Registerer: prometheus.NewPedanticRegistry(), Now: clock.Now,
 				Pods: pods{current: map[string]event.Pod{"shop/web-0": {UID: "u1", Namespace: "shop", Name: "web-0", Confidence: event.ByName}}},
 			})
 			if err != nil {
@@ -47,7 +47,7 @@ func TestAStepOfTheWallClockReleasesNobody(t *testing.T) {
 				if over := len(fx.doom) + len(fx.ended); (over == 0) != inForce {
 					t.Errorf("%s %d of 21 quarantines have ended", when, over)
 				}
-				if v := g.Judge(t.Context(), exec("alice", "sh")); v.Allowed == inForce {
+				if v := judge(t, g, exec("alice", "sh")); v.Allowed == inForce {
 					t.Errorf("%s exec is allowed: %v", when, v.Allowed)
 				}
 			}

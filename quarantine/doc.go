@@ -6,6 +6,31 @@
 // the cluster's Quarantine objects the same. The Gate judges one request
 // with the Index and the pods that exist.
 //
+// # Whom it denies what
+//
+// An entry denies operations (exec, attach, portforward, ephemeralcontainers, proxy) of its
+// subject. What a request does decides, not the way that it comes: exec through a kubelet's
+// proxy is exec. The policy in the API server says the same, as far as it can see.
+//
+//   - Pod: requests into it, requests with its token, and whatever is run through the kubelet of its
+//     node, whichever pod that names: there are too many ways to name a container there. Reading the
+//     kubelet's logs and metrics is none of these.
+//   - User, Group, ServiceAccount, Credential: requests of who has that name, is a member, shows that token or certificate.
+//   - Node: requests into the pods that run there, and everything that is asked of its kubelet.
+//   - Namespace: requests into its pods and services; those of its service accounts are not meant.
+//
+// A request through a service's proxy is one into each of the service's pods. Which those are the Gate has to ask the API
+// server, and does so only while something in quarantine there can be among them.
+//
+// # The order of a verdict
+//
+// What is exempt is not judged at all, and nothing is told of it. Then the quarantines decide: what none stands
+// against passes, and what one does is refused, unless a break-glass group lets it pass, which is told
+// loudly. Rules that deny at admission come after that, and are not this package's.
+//
+// One action of a person is told once, however many requests their client makes of it, and whoever refuses which of them: this
+// process, or the policy, of whose refusals it hears from the audit stream.
+//
 // # In force first, written after
 //
 // A detection takes effect in the Index at once, and the object is written
@@ -28,11 +53,19 @@
 // live to record the answer to the creation, or never got it. Then the object is made once
 // more, and has to be released once more.)
 //
+// That an object is gone comes with the watch, who has deleted it with the audit stream: Released joins
+// the two, in either order, for the record and for Events.
+//
 // A detection that is dealt with again after a restart gives its quarantine the time that it
 // would have had, not a new one.
 //
 // People make quarantines by hand as well; those have no detection, and the
-// Manager never shortens or rewrites one that lasts as long as its own.
+// Manager never shortens or rewrites one that lasts as long as its own and denies as much. Where it does not,
+// the object denies from then on what either would, for as long as either would.
+//
+// The status says on each object, also on those that people made, that it is in force and where its
+// pod runs, which the policy in the API server goes by. Nothing here depends on it: it is written after everything
+// else, slowly, and by one of the replicas.
 //
 // # Names and UIDs
 //

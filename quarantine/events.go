@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,15 +16,17 @@ import (
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/flowcontrol"
 
+	"github.com/portcullis-dev/portcullis/api/v1alpha1"
 	"github.com/portcullis-dev/portcullis/event"
 )
 
-// The reasons of the Events, as kubectl describe pod lists them.
+// The reasons of the Events, as kubectl describe lists them.
 const (
 	reasonQuarantined      = "PortcullisQuarantined"
 	reasonWouldQuarantine  = "PortcullisWouldQuarantine"
 	reasonDenied           = "PortcullisDenied"
 	reasonBreakGlass       = "PortcullisBreakGlass"
+	reasonReleased         = "PortcullisReleased"
 	reportingController    = "portcullis.dev/portcullis"
 	eventsPerSecond        = 10
 	eventsBurst            = 100
@@ -32,6 +35,7 @@ const (
 	actionWouldQuarantine  = "WouldQuarantine"
 	actionDeny             = "Deny"
 	actionPassByBreakGlass = "PassByBreakGlass"
+	actionRelease          = "Release"
 )
 
 // EventsOptions are what an Events needs.
@@ -42,8 +46,8 @@ type EventsOptions struct {
 	Registerer prometheus.Registerer
 }
 
-// Events writes Kubernetes Events on the pods that something was done to, so that
-// kubectl describe pod shows it. They are for people and best effort: repeats
+// Events writes Kubernetes Events on the pods that something was done to and on the Quarantines that
+// are the cause, so that kubectl describe shows it. They are for people and best effort: repeats
 // become one Event with a count, a burst is cut off, and what is cut off is counted.
 type Events struct {
 	logger      *slog.Logger
@@ -69,7 +73,7 @@ func NewEvents(opts EventsOptions) (*Events, error) {
 		limit:       flowcontrol.NewTokenBucketPassiveRateLimiter(eventsPerSecond, eventsBurst),
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "portcullis_quarantine_events_total",
-			Help: "Kubernetes Events on pods, by whether they were handed on or cut off because there were too many.",
+			Help: "Kubernetes Events on pods and quarantines, by whether they were handed on or cut off because there were too many.",
 		}, []string{"outcome"}),
 	}
 	for _, o := range []string{"sent", "cut-off"} {
@@ -94,64 +98,99 @@ func (e *Events) Run(ctx context.Context) error {
 	return nil
 }
 
-// Quarantined tells of a quarantine in force.
+// Quarantined tells of a quarantine in force, on the pod.
 func (e *Events) Quarantined(d *event.Detection, entry *Entry) {
-	e.record(eventPod(d, entry), reasonQuarantined, actionQuarantine,
-		fmt.Sprintf("%s is quarantined %s by rule %s: %s. Detection %s, kubectl delete quarantine %s releases it.",
-			subjectPhrase(entry), untilPhrase(entry.Expires), shown(entry.Rule, maxShownName),
-			shown(entry.Reason, maxShownReason), shown(entry.Detection, maxShownName), entry.Name))
+	e.onPod(eventPod(d.Pod, entry), corev1.EventTypeWarning, reasonQuarantined, actionQuarantine, quarantinedNote(entry))
+}
+
+// Created tells of a quarantine whose object is in the cluster now, on the object.
+func (e *Events) Created(entry *Entry) {
+	e.onQuarantine(entry, corev1.EventTypeWarning, reasonQuarantined, actionQuarantine, quarantinedNote(entry))
 }
 
 // WouldQuarantine tells what enforcing the rule would have done.
 func (e *Events) WouldQuarantine(d *event.Detection, spec Spec) {
-	whom := "the pod"
-	if spec.Subject != "Pod" {
-		whom = fmt.Sprintf("user \"%s\"", shown(d.User, maxShownName))
+	who := "pod " + shown(d.Pod.String(), 2*maxShownName)
+	if subjects, err := Subjects(d, spec); err == nil && len(subjects) == 1 {
+		who = whom(subjects[0])
 	}
-	e.record(d.Pod, reasonWouldQuarantine, actionWouldQuarantine,
+	e.onPod(d.Pod, corev1.EventTypeWarning, reasonWouldQuarantine, actionWouldQuarantine,
 		fmt.Sprintf("%s would be quarantined by rule %s if it were enforced: %s. Detection %s.",
-			whom, shown(d.Rule.Name, maxShownName), shown(firstOf(d.Rule.Title, d.Rule.Name), maxShownReason), shown(d.ID, maxShownName)))
+			who, shown(d.Rule.Name, maxShownName), shown(firstOf(d.Rule.Title, d.Rule.Name), maxShownReason), shown(d.ID, maxShownName)))
 }
 
-// Denied tells of a request that was refused.
+// Denied tells of a request that was refused, on the pod and on the quarantine.
 func (e *Events) Denied(pod event.Pod, r Request, entry *Entry) {
-	e.record(pod, reasonDenied, actionDeny, requestNote(r, entry, "was denied"))
+	note := requestNote(r, entry, "was denied")
+	e.onPod(pod, corev1.EventTypeWarning, reasonDenied, actionDeny, note)
+	e.onQuarantine(entry, corev1.EventTypeWarning, reasonDenied, actionDeny, note)
 }
 
-// BreakGlass tells of a request that was let through only because of the user's group.
+// BreakGlass tells of a request that was let through only because of the user's group, on the pod and on
+// the quarantine.
 func (e *Events) BreakGlass(pod event.Pod, r Request, entry *Entry, group string) {
-	e.record(pod, reasonBreakGlass, actionPassByBreakGlass,
-		requestNote(r, entry, fmt.Sprintf("was let through as a member of %s", shown(group, maxShownName))))
+	note := requestNote(r, entry, fmt.Sprintf("was let through as a member of %s", shown(group, maxShownName)))
+	e.onPod(pod, corev1.EventTypeWarning, reasonBreakGlass, actionPassByBreakGlass, note)
+	e.onQuarantine(entry, corev1.EventTypeWarning, reasonBreakGlass, actionPassByBreakGlass, note)
+}
+
+// Released tells who ended a quarantine, and when, on the pod and on the quarantine, whose object is
+// gone by then.
+func (e *Events) Released(entry *Entry, by string, at time.Time) {
+	note := fmt.Sprintf("%s was released from quarantine %s by user \"%s\" at %s.",
+		whom(entry.Subject), shown(entry.Name, maxRule), shown(by, maxShownName), at.UTC().Format(timeFormat))
+	e.onPod(eventPod(event.Pod{}, entry), corev1.EventTypeNormal, reasonReleased, actionRelease, note)
+	e.onQuarantine(entry, corev1.EventTypeNormal, reasonReleased, actionRelease, note)
+}
+
+func quarantinedNote(entry *Entry) string {
+	return fmt.Sprintf("%s is quarantined %s by rule %s: %s. Detection %s, kubectl delete quarantine %s releases it.",
+		whom(entry.Subject), untilPhrase(entry.Expires), shown(entry.Rule, maxShownName),
+		shown(entry.Reason, maxShownReason), shown(entry.Detection, maxShownName), entry.Name)
 }
 
 // requestNote leaves the command out: it may hold secrets, and more people may read
 // Events than may exec.
 func requestNote(r Request, entry *Entry, what string) string {
 	return fmt.Sprintf("%s by user \"%s\" %s: %s is quarantined %s (%s), see quarantine %s.",
-		shown(r.Door, maxShownName), shown(r.User, maxShownName), what,
-		subjectPhrase(entry), untilPhrase(entry.Expires), shown(entry.Reason, maxShownReason), shown(entry.Name, maxRule))
+		requestPhrase(&r), shown(r.User, maxShownName), what,
+		whom(entry.Subject), untilPhrase(entry.Expires), shown(entry.Reason, maxShownReason), shown(entry.Name, maxRule))
 }
 
 // eventPod is the pod to tell of the entry on: that of the quarantine, or the one
 // in which the quarantined user was seen.
-func eventPod(d *event.Detection, entry *Entry) event.Pod {
+func eventPod(seen event.Pod, entry *Entry) event.Pod {
 	if isPod(entry) {
 		return event.Pod{UID: entry.Subject.UID, Namespace: entry.Subject.Namespace, Name: entry.Subject.Name}
 	}
-	return d.Pod
+	return seen
 }
 
-func (e *Events) record(pod event.Pod, reason, action, note string) {
+func (e *Events) onPod(pod event.Pod, kind, reason, action, note string) {
 	if pod.Namespace == "" || pod.Name == "" {
 		return // there is no pod to tell it on
 	}
+	e.record(&corev1.ObjectReference{
+		APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: types.UID(pod.UID),
+	}, kind, reason, action, note)
+}
+
+// onQuarantine tells it on the object, if there is one. Events on what has no namespace are in the
+// namespace default.
+func (e *Events) onQuarantine(entry *Entry, kind, reason, action, note string) {
+	if entry.UID == "" {
+		return
+	}
+	e.record(&corev1.ObjectReference{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: "Quarantine", Name: entry.Name, UID: entry.UID,
+	}, kind, reason, action, note)
+}
+
+func (e *Events) record(on *corev1.ObjectReference, kind, reason, action, note string) {
 	if !e.limit.TryAccept() {
 		e.outcomes.WithLabelValues("cut-off").Inc()
 		return
 	}
 	e.outcomes.WithLabelValues("sent").Inc()
-	ref := &corev1.ObjectReference{
-		APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: types.UID(pod.UID),
-	}
-	e.recorder.Eventf(ref, nil, corev1.EventTypeWarning, reason, action, "%s", cut(note, maxNote))
+	e.recorder.Eventf(on, nil, kind, reason, action, "%s", cut(note, maxNote))
 }

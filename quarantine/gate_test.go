@@ -1,6 +1,8 @@
 package quarantine
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -35,6 +37,38 @@ func (p pods) Alive(uid string) (alive, known bool) {
 	return false, p.gone[uid]
 }
 
+func (p pods) RunsOn(uid, node string) (runs, known bool) {
+	for _, pod := range p.current {
+		if pod.UID == uid {
+			return pod.Node == node && node != "", pod.Node != ""
+		}
+	}
+	return false, false
+}
+
+// endpoints are the names of services' pods, by namespace/name.
+type endpoints map[string][]string
+
+var errLookup = errors.New("no answer")
+
+func (e endpoints) PodsOf(_ context.Context, namespace, service string) ([]string, error) {
+	names, ok := e[namespace+"/"+service]
+	if !ok {
+		return nil, errLookup
+	}
+	return names, nil
+}
+
+// judge judges a request that can be judged.
+func judge(t testing.TB, g *Gate, r Request) Verdict {
+	t.Helper()
+	v, err := g.Judge(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
 // told collects what people are told.
 type told struct{ lines []string }
 
@@ -47,11 +81,11 @@ func (l *told) BreakGlass(pod event.Pod, r Request, e *Entry, group string) {
 }
 
 // gate is one in whose cluster shop/web-0 is the pod u1.
-func newTestGate(t *testing.T, change func(*pods), entries ...*Entry) (*Gate, *told, *time.Time) {
+func newTestGate(t testing.TB, change func(*pods), entries ...*Entry) (*Gate, *told, *time.Time) {
 	t.Helper()
 	now, heard := at(0), &told{}
 	p := pods{
-		current: map[string]event.Pod{"shop/web-0": {UID: "u1", Namespace: "shop", Name: "web-0", Confidence: event.ByName}},
+		current: map[string]event.Pod{"shop/web-0": {UID: "u1", Namespace: "shop", Name: "web-0", Node: "node-1", Confidence: event.ByName}},
 		gone:    map[string]bool{},
 	}
 	if change != nil {
@@ -63,6 +97,8 @@ func newTestGate(t *testing.T, change func(*pods), entries ...*Entry) (*Gate, *t
 	}
 	g, err := NewGate(GateOptions{
 		Index: x, Pods: p, Refusals: heard, BreakGlass: []string{"sre-emergency"},
+		Endpoints:  endpoints{"shop/web": {"web-0"}, "shop/db": {"db-0"}},
+		Exempt:     Exempt{Users: []string{"system:probe"}, Groups: []string{"probes"}, Namespaces: []string{"sandbox"}},
 		Registerer: prometheus.NewPedanticRegistry(), Now: func() time.Time { return now },
 	})
 	if err != nil {
@@ -100,7 +136,7 @@ func TestGate(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g, heard, _ := newTestGate(t, tt.pods, tt.entry)
-			v := g.Judge(t.Context(), exec(tt.user, "sh"))
+			v := judge(t, g, exec(tt.user, "sh"))
 			if v.Allowed != tt.allowed || v.Unverified != tt.unverified {
 				t.Errorf("got %+v, want allowed %v, unverified %v", v, tt.allowed, tt.unverified)
 			}
@@ -118,7 +154,7 @@ func TestBreakGlassPassesLoudly(t *testing.T) {
 	g, heard, _ := newTestGate(t, nil, podEntry("q", "u1", "web-0", time.Time{}))
 	r := exec("alice", "sh")
 	r.Groups = append(r.Groups, "sre-emergency")
-	v := g.Judge(t.Context(), r)
+	v := judge(t, g, r)
 	if !v.Allowed || v.BreakGlass != "sre-emergency" {
 		t.Errorf("got %+v", v)
 	}
@@ -133,27 +169,27 @@ func TestBreakGlassPassesLoudly(t *testing.T) {
 
 func TestOneActionIsToldOnce(t *testing.T) {
 	g, heard, now := newTestGate(t, nil, podEntry("q", "u1", "web-0", time.Time{}))
-	judge := func(r Request) Verdict {
-		v := g.Judge(t.Context(), r)
+	refused := func(r Request) Verdict {
+		v := judge(t, g, r)
 		if v.Allowed {
 			t.Error("a repeat is let through")
 		}
 		return v
 	}
-	judge(exec("alice", "sh", "-c", "id"))
+	refused(exec("alice", "sh", "-c", "id"))
 	*now = now.Add(100 * time.Millisecond)
-	if v := judge(exec("alice", "sh", "-c", "id")); !v.Repeat {
+	if v := refused(exec("alice", "sh", "-c", "id")); !v.Repeat {
 		t.Error("the second try of kubectl is another action")
 	}
 	for _, other := range []Request{
 		exec("bob", "sh", "-c", "id"), exec("alice", "sh", "-cid"), exec("alice", "sh-c", "id"), exec("alice"),
 	} {
-		if v := judge(other); v.Repeat {
+		if v := refused(other); v.Repeat {
 			t.Errorf("%v of %s is taken for a repeat", other.Command, other.User)
 		}
 	}
 	*now = now.Add(repeatWindow)
-	if v := judge(exec("alice", "sh", "-c", "id")); v.Repeat {
+	if v := refused(exec("alice", "sh", "-c", "id")); v.Repeat {
 		t.Error("the same action much later is taken for a repeat")
 	}
 	if len(heard.lines) != 6 || testutil.ToFloat64(g.actions.WithLabelValues(outcomeDenied)) != 6 {
@@ -163,15 +199,22 @@ func TestOneActionIsToldOnce(t *testing.T) {
 
 func TestRepeatsAreBounded(t *testing.T) {
 	p := newRepeats()
+	seen := func(user string, now time.Time) {
+		r := exec(user)
+		r.At = now
+		p.seen(&r, now)
+	}
 	for i := range 3 * maxRepeats {
-		p.seen(exec(fmt.Sprint("user", i)), at(0))
+		seen(fmt.Sprint("user", i), at(0))
+		seen("the same", at(100*i))
 	}
-	if len(p.until) > maxRepeats || len(p.order) > maxRepeats {
-		t.Errorf("%d actions are remembered", len(p.until))
+	if len(p.actions) > maxRepeats || len(p.order) > maxRepeats || len(p.actions[p.order[0].key]) == 0 {
+		t.Errorf("%d actions are remembered, %d in order", len(p.actions), len(p.order))
 	}
-	p.seen(exec("late"), at(100))
-	if len(p.until) != 1 {
-		t.Errorf("%d actions are remembered after their time", len(p.until))
+	end := at(300*maxRepeats + 1000)
+	seen("late", end)
+	if len(p.actions) != 1 || len(p.order) != 1 {
+		t.Errorf("%d actions are remembered after their time", len(p.actions))
 	}
 }
 
@@ -193,6 +236,38 @@ To release it: portcullisctl quarantine release pod-u1 (or kubectl delete quaran
 To release it: portcullisctl quarantine release user-x (or kubectl delete quarantine user-x)`
 	if got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+// TestDenyMessageOfEverySubject says whom a person sees to be in the way, and at what.
+func TestDenyMessageOfEverySubject(t *testing.T) {
+	all := requests()
+	for _, tt := range []struct {
+		kind    int // of subjects
+		request string
+		want    string
+	}{
+		{0, "debug", `debug (an ephemeral container) of shop/web-0 is denied: the pod is quarantined`},
+		{0, "with its token", `exec into other/web-0 is denied: pod shop/web-0, whose token this is, is quarantined`},
+		{0, "through its service", `proxy to service shop/web is denied: pod shop/web-0 is quarantined`},
+		{0, "kubelet exec", `exec into shop/web-0 through the kubelet of node node-1 is denied: the pod is quarantined`},
+		{0, "kubelet exec elsewhere", `exec into other/x through the kubelet of node node-1 is denied: pod shop/web-0, which runs there, is quarantined`},
+		{0, "kubelet cri", `attach to a container through the kubelet of node node-1 is denied: pod shop/web-0, which runs there, is quarantined`},
+		{1, "of alice", `exec into other/web-0 is denied: user "alice" is quarantined`},
+		{2, "of a dev", `exec into other/web-0 is denied: group "devs" is quarantined`},
+		{3, "of the service account", `exec into other/web-0 is denied: service account shop/web is quarantined`},
+		{4, "with the credential", `exec into other/web-0 is denied: credential "JTI=1" is quarantined`},
+		{5, "kubelet metrics", `proxy to the kubelet of node node-1 is denied: node node-1 is quarantined`},
+		{6, "attach", `attach to shop/web-0 is denied: namespace shop is quarantined`},
+	} {
+		r := all[tt.request]
+		r.Session = "s-1"
+		got := DenyMessage(r, &Entry{Name: "q", Subject: subjects()[tt.kind], Reason: "why", Expires: at(0)}, false)
+		want := tt.want + ` until 2026-03-04 12:00:00 UTC (why), reference s-1.
+To release it: portcullisctl quarantine release q (or kubectl delete quarantine q)`
+		if got != want {
+			t.Errorf("%s:\n%s\nwant:\n%s", tt.request, got, want)
+		}
 	}
 }
 

@@ -3,20 +3,23 @@ package quarantine
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/portcullis-dev/portcullis/api/v1alpha1"
-	"github.com/portcullis-dev/portcullis/event"
 )
 
 // Index is who is denied in this process. Reading it takes no lock and allocates
-// nothing, and neither reading nor changing it slows down as it grows. The zero
-// Index is empty and ready.
+// nothing, and does not slow down as it grows. The zero Index is empty and ready.
+//
+// A subject has several entries when people and rules quarantined it under different names.
 type Index struct {
-	// pods and users have the entries by UID and by user name, named has the pods'
-	// by podName. A subject has several entries when people and rules quarantined
-	// it under different names. The values, of type []*Entry, are immutable.
-	pods, users, named sync.Map
+	// By the pod's UID, the node's name, …: accounts by the user name of the service account.
+	pods, nodes, namespaces, users, groups, accounts, credentials table[string]
+	// The pods' entries once more: by name, by namespace, and by the node that they run on, which is
+	// empty for those of which nobody knows.
+	named          table[podName]
+	podsIn, podsOn table[string]
 
 	// write guards byName, and serialises changes.
 	write  sync.Mutex
@@ -25,32 +28,76 @@ type Index struct {
 
 type podName struct{ namespace, name string }
 
-// Lookup returns an entry in force for the pod's UID or for the user. Either may be empty.
-func (x *Index) Lookup(pod event.Pod, user string, now time.Time) (*Entry, bool) {
-	if pod.UID != "" {
-		if e := active(load(&x.pods, pod.UID), now); e != nil {
-			return e, true
+// table has entries by a key. Its zero value is empty and ready.
+type table[K comparable] struct {
+	entries sync.Map // of []*Entry, which are immutable
+	// keys is how many there are: an empty table costs its readers nothing.
+	keys atomic.Int64
+}
+
+// of returns the entries of the key, expired ones included. The caller must not change the slice.
+func (t *table[K]) of(key K) []*Entry {
+	if t.keys.Load() == 0 {
+		return nil
+	}
+	v, _ := t.entries.Load(key)
+	entries, _ := v.([]*Entry)
+	return entries
+}
+
+// denies returns an entry of the key that stands against the operation.
+func (t *table[K]) denies(key K, door string, now time.Time) *Entry {
+	for _, e := range t.of(key) {
+		if e.Denies(door, now) {
+			return e
 		}
 	}
-	if user == "" {
-		return nil, false
-	}
-	e := active(load(&x.users, user), now)
-	return e, e != nil
+	return nil
 }
 
-// Named returns the entries of pods of that name, whatever their UID, expired ones
-// included. The caller must not change the slice.
-func (x *Index) Named(namespace, name string) []*Entry {
-	return load(&x.named, podName{namespace, name})
+func (t *table[K]) isEmpty() bool { return t.keys.Load() == 0 }
+
+// insert and withdraw never change a slice that a reader may hold.
+func (t *table[K]) insert(key K, e *Entry) {
+	before := t.of(key)
+	t.entries.Store(key, append(slices.Clone(before), e))
+	if len(before) == 0 {
+		t.keys.Add(1)
+	}
 }
 
-// of returns the entries of the subject, expired ones included.
-func (x *Index) of(s v1alpha1.Subject) []*Entry {
-	if s.Kind == v1alpha1.SubjectPod {
-		return load(&x.pods, s.UID)
+func (t *table[K]) withdraw(key K, e *Entry) {
+	before := t.of(key)
+	rest := slices.DeleteFunc(slices.Clone(before), func(other *Entry) bool { return other == e })
+	switch {
+	case len(rest) > 0:
+		t.entries.Store(key, rest)
+	case len(before) > 0:
+		t.keys.Add(-1)
+		t.entries.Delete(key)
 	}
-	return load(&x.users, s.Name)
+}
+
+// Get returns the entry of the object of that name, an expired one too.
+func (x *Index) Get(name string) (*Entry, bool) {
+	x.write.Lock()
+	defer x.write.Unlock()
+	e, ok := x.byName[name]
+	return e, ok
+}
+
+// Of returns the entries of the subject, expired ones included. The caller must not change the slice.
+func (x *Index) Of(s v1alpha1.Subject) []*Entry {
+	t := x.byKind(s.Kind)
+	if t == nil {
+		return nil
+	}
+	return t.of(keyOf(s))
+}
+
+// Denied reports whether something in the Index stands against the operation of the subject.
+func (x *Index) Denied(s v1alpha1.Subject, operation v1alpha1.Operation, now time.Time) bool {
+	return slices.ContainsFunc(x.Of(s), func(e *Entry) bool { return e.Denies(string(operation), now) })
 }
 
 // Len is how many entries there are, expired ones included.
@@ -58,15 +105,6 @@ func (x *Index) Len() int {
 	x.write.Lock()
 	defer x.write.Unlock()
 	return len(x.byName)
-}
-
-func active(entries []*Entry, now time.Time) *Entry {
-	for _, e := range entries {
-		if e.Active(now) {
-			return e
-		}
-	}
-	return nil
 }
 
 // put adds the entry, in place of the one of the same name.
@@ -92,43 +130,62 @@ func (x *Index) remove(name string) {
 }
 
 func (x *Index) link(e *Entry) {
-	if isPod(e) {
-		insert(&x.pods, e.Subject.UID, e)
-		insert(&x.named, podName{e.Subject.Namespace, e.Subject.Name}, e)
-		return
+	if t := x.byKind(e.Subject.Kind); t != nil {
+		t.insert(keyOf(e.Subject), e)
 	}
-	insert(&x.users, e.Subject.Name, e)
+	if isPod(e) {
+		x.named.insert(podName{e.Subject.Namespace, e.Subject.Name}, e)
+		x.podsIn.insert(e.Subject.Namespace, e)
+		x.podsOn.insert(e.Node, e)
+	}
 }
 
 func (x *Index) unlink(e *Entry) {
-	switch {
-	case e == nil:
-	case isPod(e):
-		withdraw(&x.pods, e.Subject.UID, e)
-		withdraw(&x.named, podName{e.Subject.Namespace, e.Subject.Name}, e)
+	if e == nil {
+		return
+	}
+	if t := x.byKind(e.Subject.Kind); t != nil {
+		t.withdraw(keyOf(e.Subject), e)
+	}
+	if isPod(e) {
+		x.named.withdraw(podName{e.Subject.Namespace, e.Subject.Name}, e)
+		x.podsIn.withdraw(e.Subject.Namespace, e)
+		x.podsOn.withdraw(e.Node, e)
+	}
+}
+
+// byKind is the table of the kind's subjects, nil for a kind that this version does not know.
+func (x *Index) byKind(kind v1alpha1.SubjectKind) *table[string] {
+	switch kind {
+	case v1alpha1.SubjectPod:
+		return &x.pods
+	case v1alpha1.SubjectUser:
+		return &x.users
+	case v1alpha1.SubjectGroup:
+		return &x.groups
+	case v1alpha1.SubjectServiceAccount:
+		return &x.accounts
+	case v1alpha1.SubjectCredential:
+		return &x.credentials
+	case v1alpha1.SubjectNode:
+		return &x.nodes
+	case v1alpha1.SubjectNamespace:
+		return &x.namespaces
 	default:
-		withdraw(&x.users, e.Subject.Name, e)
+		return nil
+	}
+}
+
+// keyOf is what requests are compared with.
+func keyOf(s v1alpha1.Subject) string {
+	switch s.Kind {
+	case v1alpha1.SubjectPod:
+		return s.UID
+	case v1alpha1.SubjectServiceAccount:
+		return "system:serviceaccount:" + s.Namespace + ":" + s.Name
+	default:
+		return s.Name
 	}
 }
 
 func isPod(e *Entry) bool { return e.Subject.Kind == v1alpha1.SubjectPod }
-
-func load[K comparable](m *sync.Map, key K) []*Entry {
-	v, _ := m.Load(key)
-	entries, _ := v.([]*Entry)
-	return entries
-}
-
-// insert and withdraw never change a slice that a reader may hold.
-func insert[K comparable](m *sync.Map, key K, e *Entry) {
-	m.Store(key, append(slices.Clone(load(m, key)), e))
-}
-
-func withdraw[K comparable](m *sync.Map, key K, e *Entry) {
-	rest := slices.DeleteFunc(slices.Clone(load(m, key)), func(other *Entry) bool { return other == e })
-	if len(rest) == 0 {
-		m.Delete(key)
-		return
-	}
-	m.Store(key, rest)
-}

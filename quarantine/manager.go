@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,10 +41,17 @@ const (
 // ErrBusy says that so many quarantines wait to be written that no other is taken on.
 var ErrBusy = errors.New("too many quarantines wait to be written")
 
-// Announcer tells people, through Events on the pod, what was done. *Events is one.
+// ErrFull says that there are so many quarantines that rules add no other.
+var ErrFull = errors.New("there are too many quarantines")
+
+// Announcer tells people, through Events on the pod and on the quarantine, what was done. *Events is one.
 type Announcer interface {
 	Quarantined(d *event.Detection, e *Entry)
+	// Created tells that the object is in the cluster.
+	Created(e *Entry)
 	WouldQuarantine(d *event.Detection, spec Spec)
+	// Released tells who ended it, and when.
+	Released(e *Entry, by string, at time.Time)
 }
 
 // Options are what a Manager needs.
@@ -56,14 +64,20 @@ type Options struct {
 	// PodGone reports whether the pod of that UID is known to exist no more: its
 	// quarantine is of no use to anybody then, and is deleted.
 	PodGone func(uid string) bool
+	// NodeOf is the node that the pod of that UID runs on, empty if that is not known. Nil knows none: then
+	// only those pods are found on their node whose quarantine says where they are.
+	NodeOf func(uid string) string
 	// Record remembers what became of detections.
 	Record Record
 	// MaxPending bounds the quarantines whose object is not written yet;
 	// DefaultMaxPending if zero. Beyond it Quarantine refuses: what is in force and not visible
 	// in the cluster, nobody could release.
 	MaxPending int
-	Logger     *slog.Logger
-	Registerer prometheus.Registerer
+	// MaxQuarantines bounds those that there are when a rule adds one; zero for no bound. The policy in
+	// the API server looks at each of them for each request. What people make by hand is not bounded by it.
+	MaxQuarantines int
+	Logger         *slog.Logger
+	Registerer     prometheus.Registerer
 	// Now is the clock; time.Now if nil. Give it one that nobody sets (package steady), or a step
 	// of the wall clock releases everybody who is in quarantine for a time.
 	Now func() time.Time
@@ -89,6 +103,7 @@ func (o *Options) complete() error {
 		{o.Logger == nil, "Logger is missing"},
 		{o.Registerer == nil, "Registerer is missing"},
 		{o.MaxPending < 0, "MaxPending is negative"},
+		{o.MaxQuarantines < 0, "MaxQuarantines is negative"},
 	} {
 		if check.bad {
 			errs = append(errs, errors.New(check.why))
@@ -103,6 +118,7 @@ type Manager struct {
 	opts    Options
 	metrics *metrics
 	queue   workqueue.TypedRateLimitingInterface[task]
+	reports workqueue.TypedInterface[string]
 
 	mu       sync.Mutex
 	state    *state
@@ -121,10 +137,13 @@ func NewManager(opts Options) (*Manager, error) {
 		synced: make(chan struct{}),
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[task](minRetry, maxRetry)),
+		reports: workqueue.NewTyped[string](),
 	}
+	m.state.nodeOf = opts.NodeOf
 	var err error
 	if m.metrics, err = newMetrics(opts.Registerer, m); err != nil {
 		m.queue.ShutDown()
+		m.reports.ShutDown()
 		return nil, fmt.Errorf("quarantine metrics: %w", err)
 	}
 	return m, nil
@@ -139,6 +158,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	var watching, written sync.WaitGroup
 	watching.Go(func() { m.watch(ctx) })
 	watching.Go(func() { m.endLoop(ctx) })
+	watching.Go(func() { m.reportLoop(ctx) })
 	for range writers {
 		written.Go(func() { m.writeLoop(writing) })
 	}
@@ -189,7 +209,7 @@ func (m *Manager) WaitSynced(ctx context.Context) error {
 
 // Quarantine puts the detection's subjects into quarantine. They are in force in the Index when
 // Quarantine returns; the objects follow. Where there are several, the outcome is that of the one with
-// whom most happened. The errors are ErrSubject and ErrBusy; without an outcome nothing
+// whom most happened. The errors are ErrSubject, ErrBusy and ErrFull; without an outcome nothing
 // is in force then, with one some subjects are and others are not. Quarantine waits for nobody.
 func (m *Manager) Quarantine(_ context.Context, d *event.Detection, spec Spec) (Outcome, error) {
 	subjects, err := Subjects(d, spec)
@@ -238,8 +258,13 @@ func (m *Manager) quarantine(d *event.Detection, subject v1alpha1.Subject, spec 
 func (m *Manager) impose(e *Entry, now time.Time) (*Entry, Outcome, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.state.knows(e.Subject) && m.state.pending >= m.opts.MaxPending {
-		return nil, "", ErrBusy
+	if !m.state.knows(e.Subject) {
+		switch {
+		case m.state.pending >= m.opts.MaxPending:
+			return nil, "", ErrBusy
+		case m.opts.MaxQuarantines > 0 && len(m.state.tracked) >= m.opts.MaxQuarantines:
+			return nil, "", ErrFull
+		}
 	}
 	e, outcome := m.state.impose(e, now)
 	return e, outcome, nil
@@ -249,6 +274,25 @@ func (m *Manager) impose(e *Entry, now time.Time) (*Entry, Outcome, error) {
 func (m *Manager) WouldQuarantine(d *event.Detection, spec Spec) {
 	m.metrics.outcomes.WithLabelValues(outcomeWould).Inc()
 	m.opts.Announcer.WouldQuarantine(d, spec)
+}
+
+// Released takes over, from the API server's audit log, that somebody has deleted the object of that name: who and
+// when goes into the record of the detections that had led to it, and is told on the pod and on the
+// quarantine. The deletion may be known already, or become known later. What Portcullis itself
+// deletes is not to be told here.
+func (m *Manager) Released(object, by string, at time.Time) {
+	m.change(func(s *state, fx *effects) { s.release(object, by, at, m.opts.Now(), fx) })
+}
+
+// Denied takes over that a request was denied because of the entry, for the status of its object.
+func (m *Manager) Denied(e *Entry, at time.Time) {
+	m.change(func(s *state, fx *effects) { s.denied(e.Name, at, m.opts.Now(), fx) })
+}
+
+// InForce reports whether something stands against all that requests of the subject can do, by people or by a rule.
+func (m *Manager) InForce(s v1alpha1.Subject) bool {
+	now := m.opts.Now()
+	return slices.ContainsFunc(m.opts.Index.Of(s), func(e *Entry) bool { return e.Active(now) })
 }
 
 func (m *Manager) endLoop(ctx context.Context) {
@@ -276,9 +320,16 @@ func (m *Manager) change(f func(*state, *effects)) {
 	for _, name := range fx.write {
 		m.queue.Add(task{name: name})
 	}
+	for _, name := range fx.report {
+		m.reports.Add(name)
+	}
 	for _, end := range fx.ended {
 		m.metrics.ended.WithLabelValues(end.why).Inc()
 		m.opts.Logger.Info("quarantine has ended", "name", end.entry.Name, "why", end.why, "detection", end.entry.Detection)
+	}
+	for _, r := range fx.released {
+		m.opts.Announcer.Released(r.entry, r.by, r.at)
+		m.opts.Logger.Info("quarantine was released", "name", r.entry.Name, "by", r.by, "at", r.at)
 	}
 }
 

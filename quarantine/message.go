@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/portcullis-dev/portcullis/api/v1alpha1"
 )
 
 // The bounds of the texts in a message, in characters. A message is read in a
@@ -22,8 +24,7 @@ const timeFormat = "2006-01-02 15:04:05 UTC"
 // looked up and was judged by its name.
 func DenyMessage(r Request, e *Entry, unverified bool) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s is denied: %s is quarantined %s",
-		doorPhrase(r.Door), shown(r.Namespace+"/"+r.Pod, 2*maxShownName), subjectPhrase(e), untilPhrase(e.Expires))
+	fmt.Fprintf(&b, "%s is denied: %s is quarantined %s", requestPhrase(&r), subjectPhrase(&r, e), untilPhrase(e.Expires))
 	if e.Rule != "" {
 		fmt.Fprintf(&b, " by rule \"%s\"", shown(e.Rule, maxShownName))
 	}
@@ -32,6 +33,9 @@ func DenyMessage(r Request, e *Entry, unverified bool) string {
 	}
 	if e.Detection != "" {
 		fmt.Fprintf(&b, ", detection %s", shown(e.Detection, maxShownName))
+	}
+	if r.Session != "" {
+		fmt.Fprintf(&b, ", reference %s", shown(r.Session, maxShownName))
 	}
 	b.WriteString(".")
 	if unverified {
@@ -42,24 +46,80 @@ func DenyMessage(r Request, e *Entry, unverified bool) string {
 	return b.String()
 }
 
+// requestPhrase is what was asked for.
+func requestPhrase(r *Request) string {
+	what := doorPhrase(r.Door)
+	pod := shown(r.Namespace+"/"+r.Pod, 2*maxShownName)
+	switch {
+	case r.Resource == resourceServices:
+		return fmt.Sprintf("%s service %s", what, shown(r.Namespace+"/"+r.Service, 2*maxShownName))
+	case r.Resource == resourceNodes && r.intoPod():
+		return fmt.Sprintf("%s %s through the kubelet of node %s", what, pod, shown(r.Node, maxShownName))
+	case r.Resource == resourceNodes && r.runs():
+		return fmt.Sprintf("%s a container through the kubelet of node %s", what, shown(r.Node, maxShownName))
+	case r.Resource == resourceNodes:
+		return fmt.Sprintf("%s the kubelet of node %s", what, shown(r.Node, maxShownName))
+	default:
+		return what + " " + pod
+	}
+}
+
 func doorPhrase(door string) string {
-	switch door {
-	case "exec":
+	switch v1alpha1.Operation(door) {
+	case v1alpha1.OperationExec:
 		return "exec into"
-	case "attach":
+	case v1alpha1.OperationAttach:
 		return "attach to"
-	case "portforward":
+	case v1alpha1.OperationPortForward:
 		return "port-forward to"
+	case v1alpha1.OperationEphemeralContainers:
+		return "debug (an ephemeral container) of"
+	case v1alpha1.OperationProxy:
+		return "proxy to"
 	default:
 		return shown(door, maxShownName) + " of"
 	}
 }
 
-func subjectPhrase(e *Entry) string {
-	if isPod(e) {
-		return "the pod"
+// whom is who is in quarantine, as everybody sees it.
+func whom(s v1alpha1.Subject) string {
+	name := shown(s.Name, maxShownName)
+	whole := shown(s.Namespace+"/"+s.Name, 2*maxShownName)
+	switch s.Kind {
+	case v1alpha1.SubjectPod:
+		return "pod " + whole
+	case v1alpha1.SubjectUser:
+		return fmt.Sprintf("user \"%s\"", name)
+	case v1alpha1.SubjectGroup:
+		return fmt.Sprintf("group \"%s\"", name)
+	case v1alpha1.SubjectServiceAccount:
+		return "service account " + whole
+	case v1alpha1.SubjectCredential:
+		return fmt.Sprintf("credential \"%s\"", name)
+	case v1alpha1.SubjectNode:
+		return "node " + name
+	case v1alpha1.SubjectNamespace:
+		return "namespace " + name
+	default:
+		return "its subject" // of a kind that this version does not know, or that has ended
 	}
-	return fmt.Sprintf("user \"%s\"", shown(e.Subject.Name, maxShownName))
+}
+
+// subjectPhrase is who is quarantined, as whoever made the request sees it.
+func subjectPhrase(r *Request, e *Entry) string {
+	who := whom(e.Subject)
+	switch {
+	case !isPod(e):
+		return who
+	case r.intoPod() && r.Namespace == e.Subject.Namespace && r.Pod == e.Subject.Name:
+		return "the pod"
+	case r.CallerPod == e.Subject.UID:
+		return who + ", whose token this is,"
+	case r.Resource == resourceNodes:
+		return who + ", which runs there,"
+	default:
+		return who
+	}
 }
 
 func untilPhrase(t time.Time) string {

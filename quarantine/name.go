@@ -12,8 +12,8 @@ import (
 // nameFor is the name under which a detection puts the subject into quarantine: the
 // one that it is in quarantine under already, else the first that is free.
 func (s *state) nameFor(subject v1alpha1.Subject) string {
-	for _, e := range s.index.of(subject) {
-		if _, ours := ordinal(e.Name, subject); ours && e.Subject == subject {
+	for _, e := range s.index.Of(subject) {
+		if _, ours := ordinal(e.Name, subject); ours && sameSubject(e.Subject, subject) {
 			return e.Name
 		}
 	}

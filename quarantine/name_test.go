@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/portcullis-dev/portcullis/api/v1alpha1"
-	"github.com/portcullis-dev/portcullis/event"
 )
 
 const sparePodU1 = "portcullis-1-pod-u1"
@@ -22,8 +21,7 @@ func squatter(name string) *v1alpha1.Quarantine {
 }
 
 func denied(s *state, uid string, now time.Time) bool {
-	_, ok := s.index.Lookup(event.Pod{UID: uid}, "", now)
-	return ok
+	return s.index.Denied(v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: uid}, v1alpha1.OperationExec, now)
 }
 
 func TestOrdinal(t *testing.T) {
@@ -55,7 +53,7 @@ func TestNameTakenByAnotherSubject(t *testing.T) {
 		t.Fatalf("a detection of a pod whose names are taken is %v as %+v", outcome, e)
 	}
 	var fx effects
-	s.wrote(s.tracked[e.Name], e, a.store(e.object()), &fx)
+	s.wrote(s.tracked[e.Name], e, a.store(e.object()), at(0), &fx)
 	a.tellAll(s, at(2))
 	if _, outcome = s.impose(entry(t, "d1", time.Hour, at(3)), at(3)); outcome != OutcomeRepeated {
 		t.Errorf("the same detection again is %v", outcome)
@@ -67,7 +65,7 @@ func TestNameTakenByAnotherSubject(t *testing.T) {
 	if outcome != OutcomeProlonged || again.Name != e.Name || s.index.Len() != 2 {
 		t.Errorf("the next detection is %v as %+v, %d entries", outcome, again, s.index.Len())
 	}
-	s.wrote(s.tracked[e.Name], again, a.store(withUID(again.object(), a.objects[e.Name])), &fx)
+	s.wrote(s.tracked[e.Name], again, a.store(withUID(again.object(), a.objects[e.Name])), at(0), &fx)
 	a.tellAll(s, at(6))
 
 	other := newState(&Index{}, newMemory()) // after a restart
@@ -104,14 +102,14 @@ func TestNameTakenBeforeTheWrite(t *testing.T) {
 	late := e.object()
 	late.ResourceVersion, late.UID = "1000", "late"
 	fx = effects{}
-	s.wrote(began, e, late, &fx)
+	s.wrote(began, e, late, at(0), &fx)
 	if len(fx.doom) != 1 || fx.doom[0].uid != late.UID || !denied(s, "u1", at(1)) {
 		t.Errorf("a late answer about the old name leaves %+v", fx)
 	}
 	s.deleted(late, at(1), &fx)
 	moved := began.entry
 	fx = effects{}
-	s.wrote(began, moved, a.store(moved.object()), &fx)
+	s.wrote(began, moved, a.store(moved.object()), at(0), &fx)
 	if fx = a.tellAll(s, at(2)); !denied(s, "u1", at(2)) || s.pending != 0 || len(fx.doom) > 0 {
 		t.Errorf("the object with the spare name is in force %v, %d pending, %+v", denied(s, "u1", at(2)), s.pending, fx)
 	}

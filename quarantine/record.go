@@ -13,6 +13,8 @@ type Record interface {
 	Written(object string, detections ...string)
 	// Ended notes that it is over, why, and by whom if that is known. What is noted first stays.
 	Ended(object, why, by string, detections ...string)
+	// EndedBy notes who has released it, and when, for what was noted as released by nobody known.
+	EndedBy(object, by string, at time.Time, detections ...string)
 	// Standing calls visit with everything that was written and is not over, and when it
 	// expires. The function may use the Record.
 	Standing(visit func(detection, object string, expires time.Time))

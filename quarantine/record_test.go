@@ -138,7 +138,7 @@ func TestFloodOfDetectionsOfOneSubject(t *testing.T) {
 		e, _ = s.impose(entry(t, fmt.Sprint("d", i), time.Hour, at(0)), at(0))
 	}
 	var fx effects
-	s.wrote(s.tracked[e.Name], e, a.store(e.object()), &fx)
+	s.wrote(s.tracked[e.Name], e, a.store(e.object()), at(0), &fx)
 	a.delete(podU1)
 	a.tellAll(s, at(1))
 	s = restarted(s)

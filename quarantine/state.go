@@ -20,6 +20,9 @@ type state struct {
 	tracked map[string]*tracked // by the object's name
 	// record knows what became of detections, those of earlier processes included.
 	record Record
+	// nodeOf is the node that a pod runs on, empty if nobody knows. Nil knows none.
+	nodeOf   func(uid string) string
+	releases releases
 	// pending counts the dirty ones.
 	pending int
 	// listed is the version of the latest complete list; synced is set from the first on.
@@ -42,13 +45,16 @@ type tracked struct {
 	since time.Time
 	// ending is why the Manager is deleting the object, empty while it is not.
 	ending string
+	status reported
 }
 
 // effects are what a change leaves to do.
 type effects struct {
-	doom  []doomed // objects to delete
-	write []string // names of objects to write
-	ended []ended  // quarantines that are no longer in force
+	doom     []doomed   // objects to delete
+	write    []string   // names of objects to write
+	report   []string   // names of objects whose status is to be written
+	ended    []ended    // quarantines that are no longer in force
+	released []released // of those some, by whom it is known now
 }
 
 // doomed is an object to delete, if it is still the one that was seen.
@@ -147,6 +153,11 @@ func (s *state) impose(e *Entry, now time.Time) (*Entry, Outcome) {
 }
 
 func (s *state) set(t *tracked, e *Entry) {
+	if n := s.node(e); n != e.Node {
+		placed := *e
+		placed.Node = n
+		e = &placed
+	}
 	if t.entry == nil || *t.entry != *e {
 		t.entry = e
 		s.index.put(e)
@@ -191,7 +202,7 @@ func (s *state) observed(q *v1alpha1.Quarantine, now time.Time, fx *effects) {
 		fx.doom = append(fx.doom, doomed{name: q.Name, uid: q.UID})
 		return
 	}
-	if known && t.entry.Subject != e.Subject {
+	if known && !sameSubject(t.entry.Subject, e.Subject) {
 		if t.uid != "" {
 			// The subject of an object never changes: this is another, and ours is gone.
 			s.gone(t, t.stored, now, fx)
@@ -204,6 +215,7 @@ func (s *state) observed(q *v1alpha1.Quarantine, now time.Time, fx *effects) {
 		s.tracked[q.Name] = t
 	}
 	t.uid, t.version, t.stored = q.UID, version, e.Expires
+	t.status.take(q)
 	s.note(t, e.Subject, e.Detection)
 	if t.dirty {
 		// Ours is not written yet. What people changed meanwhile is merged when it is.
@@ -212,6 +224,7 @@ func (s *state) observed(q *v1alpha1.Quarantine, now time.Time, fx *effects) {
 	}
 	s.set(t, e)
 	s.inCluster(t)
+	s.report(t, now, fx)
 }
 
 // inCluster takes down that the object says what is in force.
@@ -249,13 +262,13 @@ func (s *state) deleted(q *v1alpha1.Quarantine, now time.Time, fx *effects) {
 	case !known:
 	case t.uid == q.UID:
 		s.gone(t, e.Expires, now, fx)
-	case t.entry.Subject == e.Subject && slices.Contains(t.detections, e.Detection) && e.Active(now):
+	case sameSubject(t.entry.Subject, e.Subject) && slices.Contains(t.detections, e.Detection) && e.Active(now):
 		// It was made for this quarantine too, by a write whose answer was lost or
 		// has not come yet: who deleted it meant all of it.
 		if t.uid != "" {
 			fx.doom = append(fx.doom, doomed{name: q.Name, uid: t.uid})
 		}
-		s.forget(t, endReleased, fx)
+		s.forget(t, endReleased, now, fx)
 	default:
 		// An earlier object of that name.
 	}
@@ -284,7 +297,7 @@ func (s *state) ended(e *Entry, why string, detections ...string) {
 
 // elsewhere reports whether the detection led to a quarantine of the subject under another name.
 func (s *state) elsewhere(e *Entry, detection string) bool {
-	for _, other := range s.index.of(e.Subject) {
+	for _, other := range s.index.Of(e.Subject) {
 		t := s.tracked[other.Name]
 		if t != nil && other.Name != e.Name && own(other) && slices.Contains(t.detections, detection) {
 			return true
@@ -313,15 +326,18 @@ func (s *state) gone(t *tracked, expires, now time.Time, fx *effects) {
 		fx.write = append(fx.write, t.entry.Name)
 		return
 	}
-	s.forget(t, why, fx)
+	s.forget(t, why, now, fx)
 }
 
-func (s *state) forget(t *tracked, why string, fx *effects) {
+func (s *state) forget(t *tracked, why string, now time.Time, fx *effects) {
 	s.ended(t.entry, why, t.detections...)
 	s.setDirty(t, false)
 	s.index.remove(t.entry.Name)
 	delete(s.tracked, t.entry.Name)
 	fx.ended = append(fx.ended, ended{t.entry, why})
+	gone := *t.entry
+	gone.UID = t.uid
+	s.departed(departure{entry: &gone, why: why, detections: t.detections, at: now}, fx)
 }
 
 // replaced takes over a complete list of the given version: an object that is
@@ -361,7 +377,9 @@ func (s *state) catchUp(now time.Time, fx *effects) {
 		}
 		why, by := expiredOr(endReleased, expires, now), ""
 		s.record.Ended(object, why, by, detection)
-		fx.ended = append(fx.ended, ended{&Entry{Name: object, Detection: detection}, why})
+		gone := &Entry{Name: object, Detection: detection}
+		fx.ended = append(fx.ended, ended{gone, why})
+		s.departed(departure{entry: gone, why: why, detections: []string{detection}, at: now}, fx)
 	})
 }
 
@@ -376,10 +394,12 @@ func (s *state) end(now time.Time, podGone func(uid string) bool, fx *effects) {
 		case isPod(t.entry) && podGone(t.entry.Subject.UID):
 			why = endPodGone
 		default:
+			s.set(t, t.entry) // It may be known by now where its pod runs.
+			s.report(t, now, fx)
 			continue
 		}
 		if t.uid == "" {
-			s.forget(t, why, fx)
+			s.forget(t, why, now, fx)
 			continue
 		}
 		t.ending = why
@@ -389,7 +409,7 @@ func (s *state) end(now time.Time, podGone func(uid string) bool, fx *effects) {
 
 // wrote takes over what an own write left in the API server. t and e are the
 // quarantine and its entry as they were when the write began.
-func (s *state) wrote(t *tracked, e *Entry, q *v1alpha1.Quarantine, fx *effects) {
+func (s *state) wrote(t *tracked, e *Entry, q *v1alpha1.Quarantine, now time.Time, fx *effects) {
 	if s.tracked[e.Name] != t {
 		// Released while it was being written.
 		fx.doom = append(fx.doom, doomed{name: q.Name, uid: q.UID})
@@ -398,11 +418,12 @@ func (s *state) wrote(t *tracked, e *Entry, q *v1alpha1.Quarantine, fx *effects)
 	version := versionOf(q.ResourceVersion)
 	if t.uid != q.UID && version <= s.listed {
 		// A list that is newer did not have it: released before the answer came.
-		s.forget(t, endReleased, fx)
+		s.forget(t, endReleased, now, fx)
 		return
 	}
 	if version >= t.version {
 		t.uid, t.version, t.stored = q.UID, version, entryOf(q).Expires
+		t.status.take(q)
 	}
 	if t.entry != e {
 		fx.write = append(fx.write, e.Name)
@@ -411,6 +432,7 @@ func (s *state) wrote(t *tracked, e *Entry, q *v1alpha1.Quarantine, fx *effects)
 	s.setDirty(t, false)
 	s.set(t, entryOf(q))
 	s.inCluster(t)
+	s.report(t, now, fx)
 }
 
 // vanished takes over that the object to be changed does not exist.

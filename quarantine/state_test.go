@@ -54,7 +54,7 @@ type memory struct {
 
 type fate struct {
 	written bool
-	why     string
+	why, by string
 	expires time.Time
 }
 
@@ -77,10 +77,18 @@ func (m *memory) Written(object string, detections ...string) {
 	m.note(object, detections, func(f *fate) { f.written = true })
 }
 
-func (m *memory) Ended(object, why, _ string, detections ...string) {
+func (m *memory) Ended(object, why, by string, detections ...string) {
 	m.note(object, detections, func(f *fate) {
 		if f.why == "" {
-			f.why = why
+			f.why, f.by = why, by
+		}
+	})
+}
+
+func (m *memory) EndedBy(object, by string, _ time.Time, detections ...string) {
+	m.note(object, detections, func(f *fate) {
+		if f.why != "" && f.by == "" {
+			f.by = by
 		}
 	})
 }
@@ -155,8 +163,7 @@ func (a *api) tellAll(s *state, now time.Time) (fx effects) {
 }
 
 func inForce(s *state, now time.Time) bool {
-	_, ok := s.index.Lookup(event.Pod{UID: "u1"}, "", now)
-	return ok
+	return denied(s, "u1", now)
 }
 
 // written imposes the detection and writes its object.
@@ -164,7 +171,7 @@ func written(t *testing.T, s *state, a *api, id string, ttl time.Duration, now t
 	t.Helper()
 	e, _ := s.impose(entry(t, id, ttl, now), now)
 	var fx effects
-	s.wrote(s.tracked[e.Name], e, a.store(e.object()), &fx)
+	s.wrote(s.tracked[e.Name], e, a.store(e.object()), at(0), &fx)
 	if s.tracked[e.Name].dirty || len(fx.doom)+len(fx.write) > 0 {
 		t.Fatalf("after a write the quarantine is %+v, effects %+v", s.tracked[e.Name], fx)
 	}
@@ -227,9 +234,9 @@ func TestReleaseWhileTheCreateIsUnderWay(t *testing.T) {
 			var fx effects
 			if watchFirst {
 				fx = a.tellAll(s, at(1))
-				s.wrote(began, e, answer, &fx)
+				s.wrote(began, e, answer, at(0), &fx)
 			} else {
-				s.wrote(began, e, answer, &fx)
+				s.wrote(began, e, answer, at(0), &fx)
 				fx = a.tellAll(s, at(1))
 			}
 			if inForce(s, at(1)) {
@@ -256,7 +263,7 @@ func TestLateCreateAfterARelease(t *testing.T) {
 		t.Errorf("the late object is in force %v, to be deleted: %+v", inForce(s, at(2)), fx.doom)
 	}
 	fx = effects{}
-	s.wrote(began, e, late, &fx)
+	s.wrote(began, e, late, at(0), &fx)
 	if len(fx.doom) != 1 || fx.doom[0].uid != late.UID {
 		t.Errorf("the late answer leaves the object alone: %+v", fx)
 	}
@@ -273,7 +280,7 @@ func TestLateObjectDoesNotReleaseTheNextQuarantine(t *testing.T) {
 	late := a.store(old.object())
 	a.tellAll(s, at(3))
 	var fx effects
-	s.wrote(began, old, late, &fx)
+	s.wrote(began, old, late, at(0), &fx)
 	a.delete(podU1) // as the effects ask for
 	a.tellAll(s, at(4))
 	if !inForce(s, at(4)) || !s.tracked[podU1].dirty {
@@ -531,7 +538,7 @@ func (m *sim) finish() {
 		m.s.vanished(f.t, f.uid, m.now, &m.todo)
 		return
 	}
-	m.s.wrote(f.t, f.e, f.answer, &m.todo)
+	m.s.wrote(f.t, f.e, f.answer, m.now, &m.todo)
 }
 
 func (m *sim) doom() {

@@ -67,11 +67,12 @@ func (m *Manager) write(ctx context.Context, name string) error {
 	m.mu.Unlock()
 
 	var (
-		q   *v1alpha1.Quarantine
-		err error
+		q       *v1alpha1.Quarantine
+		created bool
+		err     error
 	)
 	if uid == "" {
-		q, err = m.create(ctx, e)
+		q, created, err = m.create(ctx, e)
 	} else {
 		q, err = m.update(ctx, e, uid)
 	}
@@ -91,22 +92,26 @@ func (m *Manager) write(ctx context.Context, name string) error {
 		return err
 	}
 	m.metrics.writeDelay.Observe(m.opts.Now().Sub(since).Seconds())
-	m.change(func(s *state, fx *effects) { s.wrote(t, e, q, fx) })
+	m.change(func(s *state, fx *effects) { s.wrote(t, e, q, m.opts.Now(), fx) })
+	if created {
+		m.opts.Announcer.Created(entryOf(q))
+	}
 	return nil
 }
 
 // create creates the object, or changes the one that is there, by whoever it was made.
-func (m *Manager) create(ctx context.Context, e *Entry) (*v1alpha1.Quarantine, error) {
-	q := e.object()
-	err := m.opts.Client.Create(ctx, q)
+func (m *Manager) create(ctx context.Context, e *Entry) (q *v1alpha1.Quarantine, created bool, err error) {
+	q = e.object()
+	err = m.opts.Client.Create(ctx, q)
 	m.count("create", err)
 	switch {
 	case err == nil:
-		return q, nil
+		return q, true, nil
 	case !apierrors.IsAlreadyExists(err):
-		return nil, fmt.Errorf("create: %w", err)
+		return nil, false, fmt.Errorf("create: %w", err)
 	}
-	return m.update(ctx, e, "")
+	q, err = m.update(ctx, e, "")
+	return q, false, err
 }
 
 // update changes the object to the entry on top of what people made of it. An
@@ -126,11 +131,12 @@ func (m *Manager) update(ctx context.Context, e *Entry, uid types.UID) (*v1alpha
 		return nil, errors.Join(errInTheWay, m.delete(ctx, doomed{name: q.Name, uid: q.UID}))
 	}
 	before := entryOf(q)
-	if before.Subject != e.Subject {
+	if !sameSubject(before.Subject, e.Subject) {
 		return nil, errTaken
 	}
-	merged := before.merge(e)
-	if *merged == *before {
+	merged := *before.merge(e)
+	merged.Node = before.Node // which the spec does not say
+	if merged == *before {
 		return q, nil
 	}
 	q.Spec = merged.spec()

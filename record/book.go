@@ -330,6 +330,20 @@ func (b *Book) Ended(object, why, by string, detections ...string) {
 	}
 }
 
+// EndedBy notes who has released the quarantine that the detections led to, and when, where it was noted to be
+// over, as released, by nobody known.
+func (b *Book) EndedBy(object, by string, at time.Time, detections ...string) {
+	for _, id := range detections {
+		b.noteKnown(id, func(r *Record) {
+			if q := r.quarantine(object); q != nil && q.Ended != nil && q.Ended.By == "" {
+				end := *q.Ended
+				end.By, end.At = by, at
+				q.Ended = &end
+			}
+		})
+	}
+}
+
 // led is the quarantine of that object. If nothing is known of the detection there
 // is one from now on; what is recorded of it is not extended by others.
 func (r *Record) led(object string) *Quarantine {
@@ -342,12 +356,30 @@ func (r *Record) led(object string) *Quarantine {
 // Standing calls visit for each quarantine that was written and has not ended as far as is known, with
 // the detection that led to it and when it expires. The function may use the Book.
 func (b *Book) Standing(visit func(detection, object string, expires time.Time)) {
-	for _, id := range b.withQuarantines() {
-		r, _ := b.Get(id)
+	b.Quarantined(func(id string, r Record) {
 		for _, q := range r.Quarantines {
 			if q.Written && q.Ended == nil {
 				visit(id, q.Object, q.Expires)
 			}
+		}
+	})
+}
+
+// Quarantined calls visit for each detection that led to quarantines, ended ones included. The function may use the Book.
+func (b *Book) Quarantined(visit func(detection string, r Record)) {
+	for _, id := range b.withQuarantines() {
+		if r, known := b.Get(id); known {
+			visit(id, r)
+		}
+	}
+}
+
+// Since calls visit for each record of a detection that was first recorded at that time or later and led to
+// quarantines. The function may use the Book.
+func (b *Book) Since(begun time.Time, visit func(id string, r Record)) {
+	for _, id := range b.withQuarantines() {
+		if r, _ := b.Get(id); !r.Begun.IsZero() && !r.Begun.Before(begun) {
+			visit(id, r)
 		}
 	}
 }

@@ -40,6 +40,50 @@ func open(t testing.TB, o Options) *Book {
 	return b
 }
 
+func TestEndedByCompletesWhatEndedLeftOpen(t *testing.T) {
+	b := open(t, Options{})
+	begin := func(id string) {
+		b.Note(id, func(r *Record) { r.Begun, r.Quarantines = noon, []Quarantine{{Object: "pod-u1", Written: true}} })
+	}
+	at := noon.Add(time.Minute)
+	begin("released")
+	b.Ended("pod-u1", "released", "", "released")
+	begin("expired")
+	b.Ended("pod-u1", "expired", "portcullis", "expired")
+	begin("standing")
+	before, _ := b.Get("released")
+	b.EndedBy("pod-u1", "carol", at, "released", "expired", "standing", "nobody knows")
+	b.EndedBy("pod-u1", "mallory", at.Add(time.Hour), "released")
+	b.EndedBy("pod-u2", "mallory", at, "released")
+	for id, want := range map[string]*End{
+		"released": {Why: "released", By: "carol", At: at}, "expired": {Why: "expired", By: "portcullis", At: noon}, "standing": nil,
+	} {
+		r, _ := b.Get(id)
+		if diff := cmp.Diff(want, r.Quarantines[0].Ended); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", id, diff)
+		}
+	}
+	if _, known := b.Get("nobody knows"); known || before.Quarantines[0].Ended.By != "" {
+		t.Error("it changes what somebody holds, or makes records")
+	}
+}
+
+func TestSinceVisitsWhatLedToQuarantines(t *testing.T) {
+	b := open(t, Options{})
+	for id, r := range map[string]Record{
+		"old":   {Begun: noon.Add(-time.Second), Quarantines: []Quarantine{{Object: "pod-u1"}}},
+		"new":   {Begun: noon, Quarantines: []Quarantine{{Object: "pod-u2"}}},
+		"plain": {Begun: noon.Add(time.Second)},
+	} {
+		b.Note(id, func(own *Record) { *own = r })
+	}
+	var got []string
+	b.Since(noon, func(id string, r Record) { got = append(got, id+" "+r.Quarantines[0].Object) })
+	if diff := cmp.Diff([]string{"new pod-u2"}, got); diff != "" {
+		t.Errorf("visited (-want +got):\n%s", diff)
+	}
+}
+
 // running runs a Book on a disk, in a time of its own, and stops it.
 func running(t *testing.T, o Options, test func(t *testing.T, b *Book)) {
 	t.Helper()

@@ -61,16 +61,7 @@ func (p *parser) spec(spec document.Value, r *Rule) {
 	r.Query = spec.Field("query").Text()
 	r.Program = compile(p, spec.Field("query"), eql.Compile)
 	p.exceptions(spec.Field("exceptions"), r)
-	if asked := spec.Field("response").Field("quarantine"); asked.Exists() {
-		ambiguous := asked.Field("ambiguous")
-		r.Response = &Response{Quarantine: &Quarantine{
-			Subject: Subject(asked.Field("subject").Text()), Duration: asked.Field("duration").Duration(),
-			Ambiguous: ambiguous.Text() == ambiguousAllow,
-		}}
-		if ambiguous.Exists() && r.Response.Quarantine.Subject == SubjectUser {
-			ambiguous.Problem("is for pods: a user is never ambiguous")
-		}
-	}
+	p.response(spec.Field("response"), r)
 }
 
 func threatOf(v document.Value) Threat {

@@ -131,26 +131,3 @@ func (r *Rule) Excepts(record value.Record, t time.Time) bool {
 	}
 	return false
 }
-
-// Response is what to do about a detection.
-type Response struct {
-	Quarantine *Quarantine
-}
-
-// Quarantine denies the subject for a while.
-type Quarantine struct {
-	Subject  Subject
-	Duration time.Duration
-	// Ambiguous: where it is not certain which pod a detection is about, every pod
-	// that it may be is denied. Without it, none is.
-	Ambiguous bool
-}
-
-// Subject says who of a detection is meant.
-type Subject string
-
-// The subjects.
-const (
-	SubjectPod  Subject = "pod"
-	SubjectUser Subject = "user"
-)

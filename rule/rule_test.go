@@ -104,19 +104,6 @@ func TestSpanIsBounded(t *testing.T) {
 	}
 }
 
-func TestAmbiguousPods(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]bool{"": false, ", ambiguous: deny": false, ", ambiguous: allow": true} {
-		set, err := loadText(minimal("  query", "  response: {quarantine: {subject: pod, duration: 1h"+text+"}}\n  query"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := set.Get("minimal").Response.Quarantine.Ambiguous; got != want {
-			t.Errorf("%q: %t", text, got)
-		}
-	}
-}
-
 func TestEveryFieldIsRead(t *testing.T) {
 	t.Parallel()
 	set, err := loadText(full)
@@ -174,11 +161,6 @@ func TestMistakes(t *testing.T) {
 		"no technique":        {minimal("  query", "  threats: [{tactic: {id: TA0002, name: x}}]\n  query"), "rules/a.yaml:10:13: error: spec.threats[0].technique: is missing"},
 		"reference":           {minimal("  query", "  references: ['javascript:alert(1)']\n  query"), "rules/a.yaml:10:16: error: spec.references[0]: must be the address of a page"},
 		"no list":             {minimal("  query", "  tags: x\n  query"), "rules/a.yaml:10:9: error: spec.tags: must be a list"},
-		"subject":             {minimal("  query", "  response: {quarantine: {subject: node, duration: 1h}}\n  query"), "rules/a.yaml:10:36: error: spec.response.quarantine.subject: must be one of pod, user"},
-		"duration":            {minimal("  query", "  response: {quarantine: {subject: pod, duration: 1d}}\n  query"), "rules/a.yaml:10:51: error: spec.response.quarantine.duration: must be a duration"},
-		"operations":          {minimal("  query", "  response: {quarantine: {subject: pod, duration: 1h, operations: [exec]}}\n  query"), `rules/a.yaml:10:55: error: spec.response.quarantine: unknown field "operations", known are subject, duration, ambiguous`},
-		"ambiguous":           {minimal("  query", "  response: {quarantine: {subject: pod, duration: 1h, ambiguous: maybe}}\n  query"), "rules/a.yaml:10:66: error: spec.response.quarantine.ambiguous: must be one of deny, allow"},
-		"ambiguous user":      {minimal("  query", "  response: {quarantine: {subject: user, duration: 1h, ambiguous: allow}}\n  query"), "rules/a.yaml:10:67: error: spec.response.quarantine.ambiguous: is for pods"},
 		"alias":               {minimal("title: Minimal", "title: &a x"), "rules/a.yaml:6:10: error: anchors and aliases are not supported"},
 		"expiry":              {minimal("  query", "  exceptions: [{name: a, reason: b, where: 'true', expires: soon}]\n  query"), "rules/a.yaml:10:61: error: spec.exceptions[0].expires: must be a date"},
 		"exception twice":     {minimal("  query", "  exceptions: [{name: a, reason: b, where: 'true'}, {name: a, reason: c, where: 'true'}]\n  query"), "rules/a.yaml:10:60: error: spec.exceptions[1].name: another exception"},

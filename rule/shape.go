@@ -47,9 +47,7 @@ func specShape() *document.Shape {
 		document.Optional("threats", document.List(threatShape(), maxList), "What it is called in MITRE ATT&CK."),
 		document.Required("query", document.Text(maxQuery), "What to look for, in EQL: an event query or a sequence."),
 		document.Optional("exceptions", document.List(exceptionShape(), maxExceptions), "What is known to be harmless."),
-		document.Optional("response", document.Object(
-			document.Required("quarantine", quarantineShape(), "Whom to deny exec, attach and port-forward from then on."),
-		), "What to do about a detection. Without it, the rule only tells."),
+		document.Optional("response", responseShape(), "What to do about a detection. Without it, the rule only tells."),
 		document.Optional("mode", document.OneOf(Observe, Enforce),
 			"Whether the response is carried out (enforce) or only told (observe). Without it, the server's configuration decides."),
 		document.Optional("tags", document.List(document.Text(maxTitle), maxList), "Words to find the rule by."),
@@ -78,21 +76,6 @@ func exceptionShape() *document.Shape {
 		document.Optional("expires", document.Time(), "From when on it counts for nothing, by the event's time: a date (UTC) or a time."),
 	)
 }
-
-func quarantineShape() *document.Shape {
-	return document.Object(
-		document.Required("subject", document.OneOf(SubjectPod, SubjectUser), "Whom: the pod or the user that the detection is about."),
-		document.Required("duration", document.Duration(time.Second, maxDuration), "For how long, such as 1h."),
-		document.Optional("ambiguous", document.OneOf(ambiguousDeny, ambiguousAllow),
-			"Whether pods may be quarantined where it is not certain which one it was: none (deny, the default) or every one that it may have been (allow)."),
-	)
-}
-
-// What a rule may say about ambiguous pods.
-const (
-	ambiguousDeny  = "deny"
-	ambiguousAllow = "allow"
-)
 
 func referenceShape() *document.Shape {
 	return document.Pattern(maxPredicate, `^https?://[^/?#\s]+\S*$`, "must be the address of a page, https://…")

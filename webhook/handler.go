@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,20 +17,20 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const (
-	// maxBody is above everything that an API server can send for these doors. The command
-	// comes from the request's URL and the user from its headers, which an API server takes
-	// up to 1 MiB of; a character of the URL becomes at most six in JSON (\u003c).
+	// maxBody is above everything that an API server can send for these doors: for ephemeral containers two pods,
+	// each of the 3 MiB that it takes of a client, and otherwise a command that comes from the
+	// request's URL and a user from its headers, of 1 MiB. A character of all of these becomes at most six in JSON (\u003c).
 	// A bound that a request could exceed would be a way past the gate: a call that
 	// fails is, under failurePolicy Ignore, allowed.
-	maxBody = 8 << 20
-	// largeBody is far above what people do. Only a few larger ones are read
-	// at a time, so that their memory is bounded.
-	largeBody    = 64 << 10
-	largeAtATime = 4
+	maxBody = 48 << 20
+	// largeBody is far above what people do. Larger ones are read only while maxBody bytes of
+	// them are not exceeded together, so that their memory is bounded.
+	largeBody = 64 << 10
 
 	// DefaultTimeout is the default of Options.Timeout.
 	DefaultTimeout = 3 * time.Second
@@ -49,9 +50,18 @@ const (
 	FailClosed FailMode = "closed"
 )
 
+// Callers tells API servers from others.
+type Callers interface {
+	// KnownAdmissionPath reports whether a URL's path is one that only API servers have been told. It is
+	// asked before anything else, and takes the same time for every path that it does not know.
+	KnownAdmissionPath(path string) bool
+}
+
 // Options are what a Handler needs.
 type Options struct {
 	Judge Judge
+	// Callers says whose calls are read at all. A server of client certificates checks those itself, beside this.
+	Callers Callers
 	// FailMode is FailOpen if empty.
 	FailMode FailMode
 	// Timeout bounds a judgement; DefaultTimeout if zero. The API server's own
@@ -66,7 +76,8 @@ type Handler struct {
 	opts    Options
 	metrics *metrics
 	buffers sync.Pool
-	large   chan struct{}
+	// large counts the bytes of large reviews.
+	large *semaphore.Weighted
 	// logged is when a bad call was logged last, in Unix nanoseconds.
 	logged atomic.Int64
 }
@@ -82,6 +93,8 @@ func New(opts Options) (*Handler, error) {
 	switch {
 	case opts.Judge == nil:
 		return nil, errors.New("webhook options: Judge is missing")
+	case opts.Callers == nil:
+		return nil, errors.New("webhook options: Callers is missing")
 	case opts.Logger == nil:
 		return nil, errors.New("webhook options: Logger is missing")
 	case opts.Registerer == nil:
@@ -91,7 +104,7 @@ func New(opts Options) (*Handler, error) {
 	case opts.Timeout < 0:
 		return nil, errors.New("webhook options: Timeout is negative")
 	}
-	h := &Handler{opts: opts, large: make(chan struct{}, largeAtATime)}
+	h := &Handler{opts: opts, large: semaphore.NewWeighted(maxBody + 1)}
 	h.buffers.New = func() any { return new(bytes.Buffer) }
 	m, err := newMetrics(opts.Registerer)
 	if err != nil {
@@ -125,6 +138,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // read decodes the request's body. The error is a *callError.
 func (h *Handler) read(r *http.Request) (Request, error) {
+	if !h.opts.Callers.KnownAdmissionPath(r.URL.Path) {
+		return Request{}, &callError{
+			http.StatusUnauthorized, "path",
+			errors.New("the URL's path is none that API servers are told in the ValidatingWebhookConfiguration"),
+		}
+	}
 	if r.Method != http.MethodPost {
 		return Request{}, &callError{http.StatusMethodNotAllowed, "method", fmt.Errorf("got a %.16q, want POST", r.Method)}
 	}
@@ -134,14 +153,11 @@ func (h *Handler) read(r *http.Request) (Request, error) {
 			fmt.Errorf("got the content type %.64q, want application/json", r.Header.Get("Content-Type")),
 		}
 	}
-	if r.ContentLength < 0 || r.ContentLength > largeBody {
-		select {
-		case h.large <- struct{}{}:
-			defer func() { <-h.large }()
-		case <-r.Context().Done():
-			return Request{}, &callError{http.StatusServiceUnavailable, "busy", errors.New("too many large reviews at a time")}
-		}
+	release, err := h.admit(r)
+	if err != nil {
+		return Request{}, err
 	}
+	defer release()
 	buf, _ := h.buffers.Get().(*bytes.Buffer)
 	defer func() {
 		if buf.Cap() <= largeBody {
@@ -149,14 +165,36 @@ func (h *Handler) read(r *http.Request) (Request, error) {
 			h.buffers.Put(buf)
 		}
 	}()
+	buf.Grow(int(min(max(r.ContentLength, 0), maxBody)) + bytes.MinRead)
 	n, err := buf.ReadFrom(io.LimitReader(r.Body, maxBody+1))
 	switch {
 	case err != nil:
 		return Request{}, bad("body", "read the review: %w", err)
 	case n > maxBody:
-		return Request{}, &callError{http.StatusRequestEntityTooLarge, "size", fmt.Errorf("the review has more than %d bytes", maxBody)}
+		return Request{}, tooLarge()
 	}
 	return decode(buf.Bytes())
+}
+
+// admit waits until there is room for the request's body.
+func (h *Handler) admit(r *http.Request) (release func(), err error) {
+	size := r.ContentLength
+	switch {
+	case size > maxBody:
+		return nil, tooLarge()
+	case size < 0:
+		size = maxBody + 1 // nobody knows, and no API server does that
+	case size <= largeBody:
+		return func() {}, nil
+	}
+	if err := h.large.Acquire(r.Context(), size); err != nil {
+		return nil, &callError{http.StatusServiceUnavailable, "busy", fmt.Errorf("too many large reviews at a time: %w", err)}
+	}
+	return func() { h.large.Release(size) }, nil
+}
+
+func tooLarge() *callError {
+	return &callError{http.StatusRequestEntityTooLarge, "size", fmt.Errorf("the review has more than %d bytes", maxBody)}
 }
 
 // refuse answers a bad call so that it counts as failed.
@@ -190,12 +228,12 @@ func (h *Handler) judge(r *http.Request, req Request) answer {
 	if err != nil {
 		return h.failed(req, err)
 	}
-	a := answer{verdict: v, annotations: map[string]string{}, decision: "allow"}
+	a := answer{verdict: v, annotations: map[string]string{}, warnings: v.Warnings, decision: "allow"}
 	maps.Copy(a.annotations, v.Annotations)
 	if !v.Allowed {
 		a.decision, a.code, a.reason = "deny", http.StatusForbidden, metav1.StatusReasonForbidden
 	}
-	a.annotations["session"], a.annotations["decision"] = req.Session, a.decision
+	a.annotations["session"], a.annotations["decision"] = cmp.Or(v.Session, req.Session), a.decision
 	return a
 }
 

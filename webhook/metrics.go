@@ -34,7 +34,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 		}, []string{"door"}),
 	}
-	for _, door := range []string{"exec", "attach", "portforward"} {
+	for _, door := range Doors() {
 		m.seconds.WithLabelValues(door)
 		for _, decision := range []string{"allow", "deny", "failed-open", "failed-closed"} {
 			m.verdicts.WithLabelValues(door, decision)

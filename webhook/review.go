@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 
 	admission "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/portcullis-dev/portcullis/event"
 )
 
 const (
@@ -15,6 +18,8 @@ const (
 	reviewKind    = "AdmissionReview"
 	// maxUID is well above the 36 characters of a UUID.
 	maxUID = 128
+	// extraCredentialID names the extra by which an authenticator says which credential was shown.
+	extraCredentialID = "authentication.kubernetes.io/credential-id"
 )
 
 // review is the part of an AdmissionReview that is read. Decoding only that
@@ -26,14 +31,15 @@ type review struct {
 }
 
 type request struct {
-	UID         string         `json:"uid"`
-	Resource    groupResource  `json:"resource"`
-	SubResource string         `json:"subResource"`
-	Name        string         `json:"name"`
-	Namespace   string         `json:"namespace"`
-	Operation   string         `json:"operation"`
-	UserInfo    userInfo       `json:"userInfo"`
-	Object      *streamOptions `json:"object"`
+	UID         string        `json:"uid"`
+	Resource    groupResource `json:"resource"`
+	SubResource string        `json:"subResource"`
+	Name        string        `json:"name"`
+	Namespace   string        `json:"namespace"`
+	Operation   string        `json:"operation"`
+	UserInfo    userInfo      `json:"userInfo"`
+	Object      *object       `json:"object"`
+	OldObject   *object       `json:"oldObject"`
 }
 
 type groupResource struct {
@@ -49,28 +55,35 @@ type userInfo struct {
 	Extra    map[string][]string `json:"extra"`
 }
 
-// streamOptions is what PodExecOptions, PodAttachOptions and
-// PodPortForwardOptions have in common, and what only some of them have.
-type streamOptions struct {
-	Kind      string   `json:"kind"`
+// object is what is read of the objects of all doors: the options of a CONNECT, or a pod.
+type object struct {
+	Kind string `json:"kind"`
+
 	Container string   `json:"container"`
 	Command   []string `json:"command"`
 	Stdin     bool     `json:"stdin"`
+	Stdout    bool     `json:"stdout"`
+	Stderr    bool     `json:"stderr"`
 	TTY       bool     `json:"tty"`
+	Ports     []int32  `json:"ports"`
+	Path      string   `json:"path"`
+
+	Metadata struct {
+		UID string `json:"uid"`
+	} `json:"metadata"`
+	Spec struct {
+		EphemeralContainers []ephemeralContainer `json:"ephemeralContainers"`
+	} `json:"spec"`
 }
 
-// optionsKind is the kind of the object at each door.
-func optionsKind(door string) string {
-	switch door {
-	case "exec":
-		return "PodExecOptions"
-	case "attach":
-		return "PodAttachOptions"
-	case "portforward":
-		return "PodPortForwardOptions"
-	default:
-		return ""
-	}
+type ephemeralContainer struct {
+	Name    string   `json:"name"`
+	Image   string   `json:"image"`
+	Command []string `json:"command"`
+	Args    []string `json:"args"`
+	Stdin   bool     `json:"stdin"`
+	TTY     bool     `json:"tty"`
+	Target  string   `json:"targetContainerName"`
 }
 
 // callError is a call that is no review to judge.
@@ -108,28 +121,38 @@ func decode(body []byte) (Request, error) {
 // check turns away what is not one of our doors: a webhook configuration that sends
 // other things is wrong, and nothing here could judge them.
 func (r *request) check() (Request, error) {
-	res, kind := r.Resource, optionsKind(r.SubResource)
+	res, sub := r.Resource, lookup(r.Resource.Resource, r.SubResource)
 	switch {
 	case r.UID == "" || len(r.UID) > maxUID:
 		return Request{}, bad("request", "the request's uid has %d bytes, want 1 to %d", len(r.UID), maxUID)
-	case res.Group != "" || res.Version != "v1" || res.Resource != "pods" || kind == "":
-		return Request{}, bad("resource", "got %.64q %.64q %.64q/%.64q, want pods/exec, pods/attach or pods/portforward of v1",
-			res.Group, res.Version, res.Resource, r.SubResource)
-	case r.Operation != string(admission.Connect):
-		return Request{}, bad("operation", "got the operation %.64q, want %s", r.Operation, admission.Connect)
-	case r.Namespace == "" || r.Name == "":
-		return Request{}, bad("request", "the request names no pod")
+	case res.Group != "" || res.Version != "v1" || sub.kind == "":
+		return Request{}, bad("resource", "got %.64q %.64q %.64q/%.64q, want pods/exec, pods/attach, pods/portforward, "+
+			"pods/ephemeralcontainers, or proxy of pods, services or nodes, of v1", res.Group, res.Version, res.Resource, r.SubResource)
+	case r.Operation != string(sub.operation):
+		return Request{}, bad("operation", "got the operation %.64q, want %s", r.Operation, sub.operation)
+	case r.Name == "" || (r.Namespace == "") != (res.Resource == nodes):
+		return Request{}, bad("request", "the request of %s names no %s", res.Resource, strings.TrimSuffix(res.Resource, "s"))
 	case r.Object == nil:
-		return Request{}, bad("object", "the request has no object, want %s", kind)
-	case r.Object.Kind != kind:
-		return Request{}, bad("object", "the object of %s is %.64q, want %s", r.SubResource, r.Object.Kind, kind)
+		return Request{}, bad("object", "the request has no object, want %s", sub.kind)
+	case r.Object.Kind != sub.kind:
+		return Request{}, bad("object", "the object of %s is %.64q, want %s", r.SubResource, r.Object.Kind, sub.kind)
 	}
-	return Request{
-		ID: r.UID, Session: SessionID(r.UID),
-		Door: r.SubResource, Namespace: r.Namespace, Pod: r.Name, Operation: r.Operation,
+	return r.request(), nil
+}
+
+// request is what a checked review asks for.
+func (r *request) request() Request {
+	o := r.Object
+	out := Request{
+		ID: r.UID, Session: SessionID(r.UID), Operation: r.Operation,
+		Resource: r.Resource.Resource, Subresource: r.SubResource, Namespace: r.Namespace, Name: r.Name,
 		User: r.UserInfo.Username, UserUID: r.UserInfo.UID, Groups: r.UserInfo.Groups, Extra: r.UserInfo.Extra,
-		Container: r.Object.Container, Command: r.Object.Command, Stdin: r.Object.Stdin, TTY: r.Object.TTY,
-	}, nil
+		Credentials: r.UserInfo.Extra[extraCredentialID], CallerPod: event.CallerOf(&event.AuditUser{Extra: r.UserInfo.Extra}).UID,
+		Container: o.Container, Command: o.Command, Path: o.Path, Ports: o.Ports,
+		Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr, TTY: o.TTY,
+	}
+	out.reach(o, r.OldObject)
+	return out
 }
 
 // encode is the review that answers.

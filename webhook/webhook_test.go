@@ -11,12 +11,12 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
@@ -43,10 +43,17 @@ func allow(context.Context, webhook.Request) (webhook.Verdict, error) {
 	return webhook.Verdict{Allowed: true}, nil
 }
 
+// callers knows a path by a function.
+type callers func(path string) bool
+
+func (c callers) KnownAdmissionPath(path string) bool { return c(path) }
+
+func everybody(string) bool { return true }
+
 func newHandler(t testing.TB, j judge, change ...func(*webhook.Options)) (*webhook.Handler, *prometheus.Registry) {
 	t.Helper()
 	reg := prometheus.NewPedanticRegistry()
-	opts := webhook.Options{Judge: j, Logger: slog.New(slog.DiscardHandler), Registerer: reg}
+	opts := webhook.Options{Judge: j, Callers: callers(everybody), Logger: slog.New(slog.DiscardHandler), Registerer: reg}
 	for _, c := range change {
 		c(&opts)
 	}
@@ -95,59 +102,6 @@ func answered(t testing.TB, w *httptest.ResponseRecorder) *admission.AdmissionRe
 		}
 	}
 	return rev.Response
-}
-
-func TestRequests(t *testing.T) {
-	extra := map[string][]string{"authentication.kubernetes.io/credential-id": {
-		"X509SHA256=09b7a27cf047c4ae0eb149dd3518e1a39067af56a7bd2f17639c52ac49c5d8e5",
-	}}
-	common := webhook.Request{
-		Namespace: "shop", Pod: "cart-0", Operation: "CONNECT",
-		User: "alice@example.com", Groups: []string{"devs", "system:authenticated"}, Extra: extra,
-	}
-	for name, change := range map[string]func(*webhook.Request){
-		"exec": func(r *webhook.Request) {
-			r.ID, r.Session = "a0f87eb6-4e29-4177-b626-94fead254e8b", "s-a0f87eb64e294177"
-			r.Door, r.Container, r.Command = "exec", "main", []string{"sh", "-c", "echo deny-me"}
-		},
-		"exec-tty": func(r *webhook.Request) {
-			r.ID, r.Session = "3fc9f14c-762c-4978-b266-5671dc01ea5b", "s-3fc9f14c762c4978"
-			r.Door, r.Container, r.Command, r.Pod = "exec", "main", []string{"sh"}, "cart-host"
-			r.Stdin, r.TTY = true, true
-		},
-		"attach": func(r *webhook.Request) {
-			r.ID, r.Session = "7a7eadbf-9feb-4a24-b78a-1782ae5aabf6", "s-7a7eadbf9feb4a24"
-			r.Door, r.Container = "attach", "main"
-		},
-		"portforward": func(r *webhook.Request) {
-			r.ID, r.Session = "3f8c0ec9-c340-46de-a456-0e9dbfe4ca52", "s-3f8c0ec9c34046de"
-			r.Door = "portforward"
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			want := common
-			change(&want)
-			var got webhook.Request
-			h, reg := newHandler(t, func(_ context.Context, r webhook.Request) (webhook.Verdict, error) {
-				got = r
-				return webhook.Verdict{Allowed: true, Annotations: map[string]string{"quarantine": "none", "session": "forged"}}, nil
-			})
-			resp := answered(t, post(h, sample(t, name)))
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("the request (-want +got):\n%s", diff)
-			}
-			annotations := map[string]string{"session": want.Session, "decision": "allow", "quarantine": "none"}
-			if diff := cmp.Diff(annotations, resp.AuditAnnotations); diff != "" {
-				t.Errorf("audit annotations (-want +got):\n%s", diff)
-			}
-			if !resp.Allowed || string(resp.UID) != want.ID || resp.Result != nil {
-				t.Errorf("the answer is %+v", resp)
-			}
-			if n := counted(t, reg, "portcullis_webhook_verdicts_total", want.Door, "allow"); n != 1 {
-				t.Errorf("%v verdicts are counted", n)
-			}
-		})
-	}
 }
 
 // counted is the value of the counter whose labels have the given values.
@@ -285,15 +239,16 @@ func TestNonsenseIsAFailedCallAndNeverADenial(t *testing.T) {
 		{"a long uid", edit(t, "request.uid", strings.Repeat("x", 1000)), nil, 400, "request", "1000 bytes"},
 		{"pods themselves", edit(t, "request.subResource", ""), nil, 400, "resource", "pods/exec"},
 		{"another resource", edit(t, "request.resource.resource", "nodes"), nil, 400, "resource", "nodes"},
+		{"a subresource of nothing of ours", edit(t, "request.subResource", "log"), nil, 400, "resource", "log"},
 		{"another group", edit(t, "request.resource.group", "apps"), nil, 400, "resource", "apps"},
-		{"another operation", edit(t, "request.operation", "CREATE"), nil, 400, "operation", "CREATE"},
-		{"no pod", edit(t, "request.name", ""), nil, 400, "request", "no pod"},
+		{"another operation", edit(t, "request.operation", "UPDATE"), nil, 400, "operation", "UPDATE"},
+		{"no pod", edit(t, "request.name", ""), nil, 400, "request", "names no pod"},
 		{"no namespace", edit(t, "request.namespace", ""), nil, 400, "request", "no pod"},
 		{"no object", edit(t, "request.object", nil), nil, 400, "object", "PodExecOptions"},
 		{"another object", edit(t, "request.object.kind", "PodAttachOptions"), nil, 400, "object", "PodAttachOptions"},
 		{"a command that is none", edit(t, "request.object.command", "sh"), nil, 400, "json", "command"},
 		{"an escape sequence", edit(t, "kind", "\x1b[2J"+strings.Repeat("x", 9000)), nil, 400, "version", `\x1b[2J`},
-		{"more than any API server sends", append(bytes.Clone(good), bytes.Repeat([]byte(" "), 8<<20)...), nil, 413, "size", "8388608"},
+		{"more than any API server sends", append(bytes.Clone(good), bytes.Repeat([]byte(" "), 48<<20)...), nil, 413, "size", "50331648"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h, reg := newHandler(t, func(context.Context, webhook.Request) (webhook.Verdict, error) {
@@ -334,16 +289,16 @@ func TestTheLargestCommandIsJudged(t *testing.T) {
 	}
 }
 
+// Large reviews cost memory only up to the largest one that there can be.
 func TestManyLargeReviewsAtATime(t *testing.T) {
-	var inFlight, most atomic.Int32
-	h, _ := newHandler(t, func(context.Context, webhook.Request) (webhook.Verdict, error) {
-		return webhook.Verdict{Allowed: true}, nil
-	})
-	body := edit(t, "request.object.command", []string{strings.Repeat("x", 1<<20)})
-	done := make(chan int, 32)
+	const bound = 48 << 20
+	h, _ := newHandler(t, allow)
+	body := append(sample(t, "exec"), bytes.Repeat([]byte(" "), 10<<20)...)
+	var inFlight, most atomic.Int64
+	done := make(chan int, 12)
 	for range cap(done) {
 		go func() {
-			r := httptest.NewRequest(http.MethodPost, "/", &watched{r: bytes.NewReader(body), inFlight: &inFlight, most: &most})
+			r := httptest.NewRequest(http.MethodPost, "/", &watched{r: bytes.NewReader(body), size: int64(len(body)), inFlight: &inFlight, most: &most})
 			r.ContentLength = int64(len(body))
 			r.Header.Set("Content-Type", "application/json")
 			w := httptest.NewRecorder()
@@ -356,22 +311,23 @@ func TestManyLargeReviewsAtATime(t *testing.T) {
 			t.Errorf("status %d", code)
 		}
 	}
-	if most.Load() > 4 {
-		t.Errorf("%d large reviews were read at a time", most.Load())
+	if most.Load() > bound {
+		t.Errorf("%d bytes of large reviews were read at a time", most.Load())
 	}
 }
 
-// watched notes how many bodies are being read at a time.
+// watched notes of how many bytes the bodies are that are being read at a time.
 type watched struct {
 	r              io.Reader
+	size           int64
 	begun          bool
-	inFlight, most *atomic.Int32
+	inFlight, most *atomic.Int64
 }
 
 func (w *watched) Read(p []byte) (int, error) {
 	if !w.begun {
 		w.begun = true
-		n := w.inFlight.Add(1)
+		n := w.inFlight.Add(w.size)
 		for {
 			old := w.most.Load()
 			if n <= old || w.most.CompareAndSwap(old, n) {
@@ -381,9 +337,58 @@ func (w *watched) Read(p []byte) (int, error) {
 	}
 	n, err := w.r.Read(p)
 	if err != nil {
-		w.inFlight.Add(-1)
+		w.inFlight.Add(-w.size)
 	}
 	return n, err
+}
+
+// A stranger is turned away before anything of his call is read.
+func TestStrangersAreTurnedAway(t *testing.T) {
+	var asked atomic.Int32
+	h, reg := newHandler(t, func(context.Context, webhook.Request) (webhook.Verdict, error) {
+		asked.Add(1)
+		return webhook.Verdict{Message: "no"}, nil
+	}, func(o *webhook.Options) {
+		o.Callers = callers(func(path string) bool { return path == "/admit/secret" })
+	})
+	for _, path := range []string{"/", "/admit", "/admit/", "/admit/secret/", "/admit/Secret", "/admit//secret", "/admit/secre"} {
+		body := &untouched{}
+		r := httptest.NewRequest(http.MethodPost, "/", body)
+		r.URL.Path, r.ContentLength = path, 1<<20
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != http.StatusUnauthorized || body.touched || asked.Load() != 0 || strings.Contains(w.Body.String(), "secret") {
+			t.Errorf("%s: status %d, body read: %v, judged %d times, %q", path, w.Code, body.touched, asked.Load(), w.Body.String())
+		}
+	}
+	if n := counted(t, reg, "portcullis_webhook_rejected_calls_total", "path"); n != 7 {
+		t.Errorf("%v calls of strangers are counted, want 7", n)
+	}
+	answered(t, post(h, sample(t, "exec"), func(r *http.Request) { r.URL.Path = "/admit/secret" }))
+	if asked.Load() != 1 {
+		t.Error("who knows the path is not let in")
+	}
+}
+
+// untouched is a body that notes whether it was read.
+type untouched struct{ touched bool }
+
+func (u *untouched) Read([]byte) (int, error) {
+	u.touched = true
+	return 0, io.EOF
+}
+
+func TestAVerdictsSessionAndWarnings(t *testing.T) {
+	for _, allowed := range []bool{true, false} {
+		h, _ := newHandler(t, func(context.Context, webhook.Request) (webhook.Verdict, error) {
+			return webhook.Verdict{Allowed: allowed, Message: "no", Session: "s-0123456789abcdef", Warnings: []string{"mind the gap"}}, nil
+		})
+		resp := answered(t, post(h, sample(t, "exec")))
+		if resp.AuditAnnotations["session"] != "s-0123456789abcdef" || !slices.Equal(resp.Warnings, []string{"mind the gap"}) {
+			t.Errorf("allowed %v: annotations %v, warnings %q", allowed, resp.AuditAnnotations, resp.Warnings)
+		}
+	}
 }
 
 func TestSessionID(t *testing.T) {
@@ -404,9 +409,10 @@ func TestSessionID(t *testing.T) {
 }
 
 func TestOptionsNameWhatIsMissing(t *testing.T) {
-	good := webhook.Options{Judge: judge(allow), Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()}
+	good := webhook.Options{Judge: judge(allow), Callers: callers(everybody), Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()}
 	for name, change := range map[string]func(*webhook.Options){
 		"Judge":      func(o *webhook.Options) { o.Judge = nil },
+		"Callers":    func(o *webhook.Options) { o.Callers = nil },
 		"Logger":     func(o *webhook.Options) { o.Logger = nil },
 		"Registerer": func(o *webhook.Options) { o.Registerer = nil },
 		"FailMode":   func(o *webhook.Options) { o.FailMode = "ajar" },
@@ -431,7 +437,7 @@ func TestMetricsAreLinted(t *testing.T) {
 // FuzzDecode sends anything: there is an answer, and it is either a failed call or a
 // verdict of the judge about a request that makes sense.
 func FuzzDecode(f *testing.F) {
-	for _, name := range []string{"exec", "exec-tty", "attach", "portforward"} {
+	for _, name := range samples() {
 		f.Add(sample(f, name))
 	}
 	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","object":{}}}`))
@@ -453,8 +459,13 @@ func FuzzDecode(f *testing.F) {
 		if resp := answered(t, w); resp.Allowed || string(resp.UID) != strings.ToValidUTF8(r.ID, "\ufffd") {
 			t.Errorf("the answer is %+v to %q", resp, r.ID)
 		}
-		if r.Namespace == "" || r.Pod == "" || r.Operation != "CONNECT" || r.Session == "" {
+		if r.Session == "" || !slices.Contains(webhook.Doors(), r.Door) || r.Pod == "" && r.Service == "" && r.Node == "" {
 			t.Errorf("judged %+v", r)
+		}
+		for _, e := range r.Variants(time.Time{}) {
+			if e.Audit.RequestURI == "" || e.ID == "" {
+				t.Errorf("the event is %+v", e)
+			}
 		}
 	})
 }

@@ -9,6 +9,10 @@
 // program has, then what execs have, and the one curl in between is still told
 // of. What finds no room is counted, and the first such record of a second is
 // told of as KIND_LIMIT: to exceed a budget is an event in itself.
+//
+// Budgets are per second, and the reader may be held up for longer than the ring
+// buffer lasts. So a container has a share of the ring as well: what it wrote and nobody
+// has read yet fills no more than half of it, whatever its budgets say.
 #pragma once
 #include "process.h"
 
@@ -67,19 +71,27 @@ global int is_rare(u32 slot, u64 task_)
 	return spend(b, 1);
 }
 
-// charge takes a record's size from its class. It returns 0 where nothing is
-// left, 2 where less than half is: such a container may fill half of the ring only.
-static always_inline int charge(struct container *c, u32 class, u64 now, u64 size)
+// What became of a record that asked for room, from the least to the most of it: see has_room.
+enum verdict {
+	REFUSED,
+	USING_UP, // its container has less than half of its budget left
+	ORDINARY,
+	RARE,
+	MATTERS_MOST,
+};
+
+// charge takes a record's size from its class.
+static always_inline enum verdict charge(struct container *c, u32 class, u64 now, u64 size)
 {
 	struct bucket *b;
 
 	if (class >= CLASSES)
-		return 0;
+		return REFUSED;
 	b = &c->buckets[class];
 	refill(b, now, class_rate[class], class_burst[class]);
 	if (!spend(b, size))
-		return 0;
-	return b->bytes < class_burst[class] / 2 ? 2 : 1;
+		return REFUSED;
+	return b->bytes < class_burst[class] / 2 ? USING_UP : ORDINARY;
 }
 
 // suppress counts a record that its class had no room for. It returns 1 for

@@ -57,6 +57,36 @@ func TestFloodHidesNeitherItsOwnNorOthers(t *testing.T) {
 	}
 }
 
+// TestAStalledReaderLosesOnlyTheFlood: a container within its budgets fills no more than half of the ring
+// buffer while nobody reads it, and what it rarely executes has room beyond.
+func TestAStalledReaderLosesOnlyTheFlood(t *testing.T) {
+	const n, ring = 300, 1 << 20
+	w := load(t, bpf.Options{RingSize: ring, ContainerRate: 1 << 30, ContainerBurst: 1 << 30})
+	noisy, quiet := kerneltest.Start(t, kerneltest.Options{}), kerneltest.Start(t, kerneltest.Options{})
+	noisy.Exec("/bin/sh", "-c", flood(n)+"/usr/bin/env true curl; :")
+	quiet.Exec("/bin/sh", "-c", "/usr/bin/true quiet; cat "+account+"token; :")
+	w.read()
+
+	w.one("the quiet container's exec", in(quiet), kind(bpf.KindExec), args("/usr/bin/true", "quiet"))
+	w.one("the quiet container's open", in(quiet), kind(bpf.KindOpen), file("token"))
+	w.one("the noisy one's other program", in(noisy), kind(bpf.KindExec), args("/usr/bin/env", "true", "curl"))
+	w.stop()
+	size := 0
+	for _, r := range w.all(in(noisy)) {
+		size += r.Size()
+	}
+	if size < ring*3/8 || size > ring*5/8 {
+		t.Errorf("the flood has %d of the ring's %d bytes", size, ring)
+	}
+	lost, err := w.programs.Lost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lost.RingFull == 0 || lost.Limited() != 0 {
+		t.Errorf("the counters are %+v", lost)
+	}
+}
+
 func TestOpensHaveABudget(t *testing.T) {
 	w := watch(t, small)
 	c := kerneltest.Start(t, kerneltest.Options{})

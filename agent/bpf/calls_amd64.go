@@ -4,6 +4,6 @@ import "golang.org/x/sys/unix"
 
 // The system calls that open a file by name or handle. creat cannot open for reading.
 var (
-	openCalls       = [4]int32{unix.SYS_OPEN, unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_OPEN_BY_HANDLE_AT}
-	compatOpenCalls = [4]int32{5, 295, 437, 342} // of i386
+	openCalls       = []int{unix.SYS_OPEN, unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_OPEN_BY_HANDLE_AT}
+	compatOpenCalls = []int{5, 295, 437, 342} // of i386
 )

@@ -35,8 +35,8 @@
 //
 // # Loss
 //
-// The ring buffer is bounded, and so is what one container may write: see budget.h
-// for how a flood is kept from hiding anything. What
+// The ring buffer is bounded, and so is what one container may write, per second and before it
+// is read: see budget.h for how a flood is kept from hiding anything. What
 // does not fit is dropped in the kernel and counted there ([Programs.Lost]); what exceeds
 // a budget is a record of its own as well ([KindLimit]).
 package bpf

@@ -34,7 +34,7 @@ enum {
 };
 enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
-enum { BPF_RB_AVAIL_DATA = 0 };
+enum { BPF_RB_AVAIL_DATA = 0, BPF_RB_CONS_POS = 2, BPF_RB_PROD_POS = 3 };
 
 // Helpers, by their number in the kernel's ABI.
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
@@ -48,6 +48,7 @@ static long (*bpf_probe_read_kernel_str)(void *dst, u32 size, const void *src) =
 static u64 (*bpf_ktime_get_boot_ns)(void) = (void *)125;
 static long (*bpf_ringbuf_output)(void *ring, void *data, u64 size, u64 flags) = (void *)130;
 static u64 (*bpf_ringbuf_query)(void *ring, u64 flags) = (void *)134;
+static struct task_struct *(*bpf_get_current_task_btf)(void) = (void *)158;
 
 // READ is pointer->field, read safely at the running kernel's offset.
 #define READ(pointer, field)                                                             \
@@ -256,6 +257,12 @@ struct pt_regs___arm64 {
 };
 
 #pragma clang attribute pop
+
+// Helpers that older kernels lack: HAS_HELPER says whether the running one has it.
+enum bpf_func_id {
+	BPF_FUNC_get_current_task_btf = 158,
+};
+#define HAS_HELPER(name) __builtin_preserve_enum_value(*(typeof(enum bpf_func_id) *)name, 0)
 
 // SUBSYS is a cgroup v1 controller's index in the running kernel.
 #define SUBSYS(name) __builtin_preserve_enum_value(*(typeof(enum cgroup_subsys_id) *)name, 1)

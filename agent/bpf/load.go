@@ -57,6 +57,7 @@ type Programs struct {
 	running    *ebpf.Collection
 	links      []link.Link
 	reader     *ringbuf.Reader
+	flushes    flushes
 	coverage   []Capability
 }
 
@@ -101,8 +102,14 @@ func Load(opts Options) (*Programs, error) {
 		p.Close()
 		return nil, err
 	}
-	// The kernel's types were needed to load only, and take as much memory as all else.
+	// The kernel's types were needed to load only, and take as much memory as all else. The
+	// ring buffer is mapped when they are gone, so that both are never there at once.
 	debug.FreeOSMemory()
+	var err error
+	if p.reader, err = ringbuf.NewReader(p.collection.Maps[probeMapRing]); err != nil {
+		p.Close()
+		return nil, fmt.Errorf("open the ring buffer: %w", err)
+	}
 	return p, nil
 }
 
@@ -116,10 +123,6 @@ func (p *Programs) load(opts Options) error {
 	p.collection, err = ebpf.NewCollectionWithOptions(execs, ebpf.CollectionOptions{Cache: types})
 	if err != nil {
 		return refused("load the exec programs", err)
-	}
-	p.reader, err = ringbuf.NewReader(p.collection.Maps[probeMapRing])
-	if err != nil {
-		return fmt.Errorf("open the ring buffer: %w", err)
 	}
 	if err := p.watchOpens(spec, types, opts.Logger); err != nil {
 		return err
@@ -157,8 +160,8 @@ func prepare(opts Options) (*ebpf.CollectionSpec, error) {
 		probeVarContainerProcesses: opts.ContainerProcesses,
 		probeVarWakeupInterval:     uint64(wakeupInterval),
 		probeVarUrgentInterval:     uint64(urgentInterval),
-		probeVarOpenCalls:          openCalls,
-		probeVarCompatOpenCalls:    compatOpenCalls,
+		probeVarOpenCalls:          callSet(openCalls),
+		probeVarCompatOpenCalls:    callSet(compatOpenCalls),
 	}
 	for name, value := range set {
 		if err := spec.Variables[name].Set(value); err != nil {
@@ -166,6 +169,14 @@ func prepare(opts Options) (*ebpf.CollectionSpec, error) {
 		}
 	}
 	return spec, nil
+}
+
+// callSet has a bit for each of the system calls, by number.
+func callSet(calls []int) (set [8]uint64) {
+	for _, call := range calls {
+		set[call/64] |= 1 << (call % 64)
+	}
+	return set
 }
 
 // budgets gives each class of records its share of what one container may

@@ -50,19 +50,18 @@ static always_inline u64 wakeup(struct record *r)
 	return BPF_RB_FORCE_WAKEUP;
 }
 
-// afford charges a record to its container. It returns 0 when there is no room
-// for the record, 2 when its container is using up what it has.
-static always_inline int afford(struct record *r, u64 size)
+// afford charges a record to its container.
+static always_inline enum verdict afford(struct container *c, struct record *r, u64 size)
 {
-	struct container *c = container_state(r->cgroup);
 	struct bucket *b;
-	int verdict = 0;
+	enum verdict verdict = REFUSED;
 	u32 class = r->class;
 
 	if (!c || class >= CLASSES)
-		return 1;
+		return ORDINARY;
 	if (class == CLASS_RARE) {
-		verdict = charge(c, CLASS_RARE, r->time, size);
+		if (charge(c, CLASS_RARE, r->time, size))
+			verdict = RARE;
 		class = r->class = CLASS_EXEC;
 	}
 	if (!verdict)
@@ -71,40 +70,69 @@ static always_inline int afford(struct record *r, u64 size)
 	if (!verdict) {
 		count(COUNT_LIMITED + class);
 		if (!suppress(b, r->time))
-			return 0;
+			return REFUSED;
 		r->kind = KIND_LIMIT;
-		verdict = 1;
 	}
 	if (b->suppressed != b->told)
 		r->suppressed = untold(b);
-	return verdict;
+	return matters_most(r) ? MATTERS_MOST : verdict;
 }
 
-// submit sends the record. The last quarter of the ring is kept for what
-// matters most; and who is using up its budget has the first half only, so
-// that it fills the ring for nobody else.
+// unread bounds how much of the ring buffer a container's records take. What was written
+// up to the mark counts until the reader has come that far; then the mark is set anew. Two CPUs
+// may do so at once and count too little: it is a brake as well.
+static always_inline u64 unread(struct container *c)
+{
+	if (bpf_ringbuf_query(&ring, BPF_RB_CONS_POS) >= c->mark) {
+		c->unread = c->unread_behind;
+		c->unread_behind = 0;
+		c->mark = bpf_ringbuf_query(&ring, BPF_RB_PROD_POS);
+	}
+	return c->unread + c->unread_behind;
+}
+
+// has_room says whether a record may go into the ring buffer, and counts one that may not. The last quarter
+// is kept for what matters most, and who is using up its budget has the first half only. No
+// container's records fill more than half, and an eighth more with those that must not be
+// hidden by its others.
+static always_inline int has_room(struct container *c, u64 size, enum verdict verdict)
+{
+	u64 eighth = ring_size / 8;
+	u64 share = verdict >= RARE ? 5 * eighth : 4 * eighth;
+	u64 room = verdict == MATTERS_MOST ? 8 * eighth : verdict == USING_UP ? 4 * eighth : 6 * eighth;
+
+	if ((!c || unread(c) + size <= share) && bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) <= room)
+		return 1;
+	count(COUNT_RING_FULL);
+	return 0;
+}
+
+// written notes what became of a record for which there was room.
+static always_inline void written(struct container *c, u64 size, long failed)
+{
+	if (failed)
+		count(COUNT_RING_FULL);
+	else if (c)
+		c->unread_behind += size;
+}
+
+// submit sends the record of a slot.
 global int submit(u32 slot)
 {
 	struct record *r = slot_record(slot);
-	u64 size, room = ring_size;
-	int verdict;
+	struct container *c;
+	enum verdict verdict;
+	u64 size;
 
 	if (!r)
 		return 0;
 	size = HEADER_SIZE + (u64)r->used + r->args_len;
 	if (size > sizeof(*r))
 		return 0;
-	verdict = afford(r, size);
-	if (!verdict)
-		return 0;
-	if (!matters_most(r))
-		room = verdict == 2 ? ring_size / 2 : ring_size / 4 * 3;
-	if (room < ring_size && bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > room) {
-		count(COUNT_RING_FULL);
-		return 0;
-	}
-	if (bpf_ringbuf_output(&ring, r, size, wakeup(r)))
-		count(COUNT_RING_FULL);
+	c = container_state(r->cgroup);
+	verdict = afford(c, r, size);
+	if (verdict && has_room(c, size, verdict))
+		written(c, size, bpf_ringbuf_output(&ring, r, size, wakeup(r)));
 	return 0;
 }
 
@@ -149,6 +177,7 @@ static always_inline void tell_of_end(struct task_struct *task, struct process *
 	struct signal_struct *signal = READ(task, signal);
 	struct container *c = container_state(p->cgroup);
 	struct record_end end = {};
+	enum verdict verdict = ORDINARY;
 
 	end.kind = KIND_EXIT;
 	end.time = bpf_ktime_get_boot_ns();
@@ -166,14 +195,14 @@ static always_inline void tell_of_end(struct task_struct *task, struct process *
 	end.status = READ(signal, flags) & SIGNAL_GROUP_EXIT ? READ(signal, group_exit_code) : READ(leader, exit_code);
 	if (c) {
 		struct bucket *b = &c->buckets[CLASS_EXIT];
-		if (!charge(c, CLASS_EXIT, end.time, sizeof(end))) {
+		verdict = charge(c, CLASS_EXIT, end.time, sizeof(end));
+		if (!verdict) {
 			count(COUNT_LIMITED + CLASS_EXIT);
 			__sync_fetch_and_add(&b->suppressed, 1);
 			return;
 		}
 		end.suppressed = untold(b);
 	}
-	if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > ring_size / 4 * 3 ||
-	    bpf_ringbuf_output(&ring, &end, sizeof(end), BPF_RB_NO_WAKEUP))
-		count(COUNT_RING_FULL);
+	if (has_room(c, sizeof(end), verdict))
+		written(c, sizeof(end), bpf_ringbuf_output(&ring, &end, sizeof(end), BPF_RB_NO_WAKEUP));
 }

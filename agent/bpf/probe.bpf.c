@@ -187,9 +187,25 @@ int on_open_lsm(u64 *ctx)
 	return 0;
 }
 
-static always_inline int among(const volatile s32 *calls, s32 call)
+static always_inline int among(const volatile u64 *calls, u32 call)
 {
-	return call == calls[0] || call == calls[1] || call == calls[2] || call == calls[3];
+	u64 at = call / 64;
+
+	asm volatile("" : "+r"(at)); // or the compiler would drop the bound, which the verifier needs
+	return calls[at % (CALLS / 64)] >> (call % 64) & 1;
+}
+
+// TYPED_TASK: the verifier knows what the current task is, so that its fields
+// are read as fast as a program of the kernel would (since 5.11).
+#define TYPED_TASK HAS_HELPER(BPF_FUNC_get_current_task_btf)
+// FIELD reads one through the pointer that TYPED_TASK gives, or else safely.
+#define FIELD(pointer, field) (TYPED_TASK ? (pointer)->field : READ(pointer, field))
+
+static always_inline struct task_struct *current(void)
+{
+	if (TYPED_TASK)
+		return bpf_get_current_task_btf();
+	return (void *)bpf_get_current_task();
 }
 
 // is_open_call runs at the end of every system call of the node, so most calls
@@ -199,23 +215,21 @@ static always_inline int is_open_call(struct pt_regs *regs)
 {
 	struct pt_regs___x86 *x86 = (void *)regs;
 	struct pt_regs___arm64 *arm64 = (void *)regs;
-	struct task_struct *task;
-	int compat, call;
+	u32 call, compat;
 
 	if (HAS(x86, orig_ax)) {
-		call = (s32)x86->orig_ax & ~0x40000000; // x32 programs use the same numbers
+		call = (u32)x86->orig_ax & ~0x40000000; // x32 programs use the same numbers
 	} else if (HAS(arm64, syscallno)) {
 		call = arm64->syscallno;
 	} else {
 		return 0;
 	}
-	if (!among(open_calls, call) && !among(compat_open_calls, call))
+	if (call >= CALLS || !(among(open_calls, call) | among(compat_open_calls, call)))
 		return 0;
-	task = (void *)bpf_get_current_task();
 	if (HAS(x86, orig_ax)) {
-		compat = READ(task, thread_info.status) & 2; // TS_COMPAT
+		compat = FIELD(current(), thread_info.status) & 2; // TS_COMPAT
 	} else {
-		compat = (READ(task, thread_info.flags) >> 22) & 1; // TIF_32BIT
+		compat = (FIELD(current(), thread_info.flags) >> 22) & 1; // TIF_32BIT
 	}
 	return compat ? among(compat_open_calls, call) : among(open_calls, call);
 }
@@ -227,17 +241,17 @@ SEC("tp_btf/sys_exit")
 int on_syscall_exit(u64 *ctx)
 {
 	s64 fd = ctx[1];
-	struct task_struct *task;
+	struct files_struct *files;
 	struct fdtable *table;
 	struct file **slots, *file = 0;
 
 	if (fd < 0 || fd > 0x7fffffff || !is_open_call((void *)ctx[0]))
 		return 0;
-	task = (void *)bpf_get_current_task();
-	table = READ(READ(task, files), fdt);
-	if (fd >= READ(table, max_fds))
+	files = FIELD(current(), files);
+	table = FIELD(files, fdt);
+	if (fd >= FIELD(table, max_fds))
 		return 0;
-	slots = READ(table, fd);
+	slots = FIELD(table, fd);
 	bpf_probe_read_kernel(&file, sizeof(file), &slots[fd]);
 	if (!file)
 		return 0;

@@ -23,10 +23,13 @@ type probeBucket struct {
 }
 
 type probeContainer struct {
-	_         structs.HostLayout
-	Buckets   [5]probeBucket
-	MainStart uint64
-	Processes int64
+	_            structs.HostLayout
+	Buckets      [5]probeBucket
+	MainStart    uint64
+	Processes    int64
+	Unread       uint64
+	UnreadBehind uint64
+	Mark         uint64
 }
 
 type probeEntry struct {

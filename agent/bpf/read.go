@@ -33,10 +33,13 @@ var lookAgain = [...]time.Duration{4 * time.Millisecond, 20 * time.Millisecond, 
 func (p *Programs) Read(ctx context.Context, handle func(*Record, error), idle func()) error {
 	stop := context.AfterFunc(ctx, func() { _ = p.reader.Flush() })
 	defer stop()
+	left := errNotRead
+	defer func() { p.flushes.end(left) }()
 	var record ringbuf.Record
 	if err := p.sleepFor(lookAgain[0]); err != nil {
 		return err
 	}
+	last := false // what is read now is the last
 	for looks, found := 0, 0; ; {
 		err := p.reader.ReadInto(&record)
 		switch {
@@ -52,7 +55,18 @@ func (p *Programs) Read(ctx context.Context, handle func(*Record, error), idle f
 			}
 			found = 0
 			idle()
-		case errors.Is(err, ringbuf.ErrFlushed), errors.Is(err, ringbuf.ErrClosed):
+		case errors.Is(err, ringbuf.ErrFlushed) && !last:
+			looks, found = 0, 0
+			// Once more at the end: this turn may have begun before.
+			last = ctx.Err() != nil
+			if p.flushes.turn() || last {
+				_ = p.reader.Flush()
+			}
+		case errors.Is(err, ringbuf.ErrFlushed):
+			left = nil
+			idle()
+			return nil
+		case errors.Is(err, ringbuf.ErrClosed):
 			idle()
 			return nil
 		default:

@@ -60,6 +60,7 @@ enum slot {
 #define ARGS_SIZE 20480
 #define PATH_DEPTH 64
 #define CGROUP_DEPTH 24
+#define CALLS 512 // above every system call's number
 
 struct record {
 	u64 time;             // nanoseconds since boot, as all times here

@@ -15,9 +15,9 @@ const volatile s64 container_processes = 16384;
 // How long a record may wait for the reader to look by itself: see wakeup.
 const volatile u64 wakeup_interval = 5000000;
 const volatile u64 urgent_interval = 500000;
-// The numbers of the system calls that open a file, natively and for 32-bit programs.
-const volatile s32 open_calls[4] = {-1, -1, -1, -1};
-const volatile s32 compat_open_calls[4] = {-1, -1, -1, -1};
+// The system calls that open a file, natively and for 32-bit programs: a bit for each number.
+const volatile u64 open_calls[CALLS / 64] = {};
+const volatile u64 compat_open_calls[CALLS / 64] = {};
 
 struct process {
 	u64 start;
@@ -42,6 +42,11 @@ struct container {
 	struct bucket buckets[CLASSES];
 	u64 main_start; // when its first process started, 0 when that is not known
 	s64 processes;  // that are remembered
+	// Bytes of its records in the ring buffer that may not have been read yet: those up to a
+	// mark, a position of the ring, and those behind it.
+	u64 unread;
+	u64 unread_behind;
+	u64 mark;
 };
 
 struct program {

@@ -27,25 +27,21 @@ type watcher struct {
 // watch loads the programs and reads until the test ends.
 func watch(tb testing.TB, opts bpf.Options) *watcher {
 	tb.Helper()
+	w := load(tb, opts)
+	w.read()
+	return w
+}
+
+// load loads the programs: nobody reads what they record until read is called.
+func load(tb testing.TB, opts bpf.Options) *watcher {
+	tb.Helper()
 	kerneltest.RequireRoot(tb)
 	opts.Logger = slog.New(slog.DiscardHandler)
 	programs, err := bpf.Load(opts)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	w := &watcher{tb: tb, programs: programs, changed: make(chan struct{})}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- programs.Read(ctx, w.take, func() {}) }()
-	w.stop = sync.OnceFunc(func() {
-		if err := programs.Detach(); err != nil {
-			tb.Error(err)
-		}
-		cancel()
-		if err := <-done; err != nil {
-			tb.Error(err)
-		}
-	})
+	w := &watcher{tb: tb, programs: programs, changed: make(chan struct{}), stop: func() {}}
 	tb.Cleanup(func() {
 		w.stop()
 		if err := programs.Close(); err != nil {
@@ -53,6 +49,22 @@ func watch(tb testing.TB, opts bpf.Options) *watcher {
 		}
 	})
 	return w
+}
+
+// read reads until the test ends, or stop is called.
+func (w *watcher) read() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.programs.Read(ctx, w.take, func() {}) }()
+	w.stop = sync.OnceFunc(func() {
+		if err := w.programs.Detach(); err != nil {
+			w.tb.Error(err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			w.tb.Error(err)
+		}
+	})
 }
 
 func (w *watcher) take(r *bpf.Record, err error) {

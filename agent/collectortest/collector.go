@@ -109,8 +109,8 @@ func (c *Collector) send(s stream, m *telemetryv1.ServerMessage) error {
 	return s.Send(m)
 }
 
-// Ask sends a command on the stream that was opened last, and waits for its answer.
-func (c *Collector) Ask(t testing.TB, command *telemetryv1.Command) *telemetryv1.CommandResult {
+// Send sends a command on the stream that was opened last.
+func (c *Collector) Send(t testing.TB, command *telemetryv1.Command) {
 	t.Helper()
 	c.mu.Lock()
 	s := c.stream
@@ -118,6 +118,12 @@ func (c *Collector) Ask(t testing.TB, command *telemetryv1.Command) *telemetryv1
 	if err := c.send(s, &telemetryv1.ServerMessage{Message: &telemetryv1.ServerMessage_Command{Command: command}}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Ask sends a command on the stream that was opened last, and waits for its answer.
+func (c *Collector) Ask(t testing.TB, command *telemetryv1.Command) *telemetryv1.CommandResult {
+	t.Helper()
+	c.Send(t, command)
 	var result *telemetryv1.CommandResult
 	c.Wait(t, "an answer", func() bool {
 		for _, r := range c.Results {
@@ -143,13 +149,13 @@ func (c *Collector) Stream(s stream) error {
 	if m.GetHello() == nil {
 		return status.Error(codes.InvalidArgument, "no greeting")
 	}
-	c.note(func() {
-		c.Hellos = append(c.Hellos, m.GetHello())
-		c.stream = s
-	})
 	if err := c.send(s, &telemetryv1.ServerMessage{Message: &telemetryv1.ServerMessage_Welcome{Welcome: &telemetryv1.Welcome{}}}); err != nil {
 		return err
 	}
+	c.note(func() { // Now there may be commands: the welcome comes before them.
+		c.Hellos = append(c.Hellos, m.GetHello())
+		c.stream = s
+	})
 	for {
 		m, err := s.Recv()
 		if err != nil {

@@ -28,6 +28,10 @@ func TestMain(m *testing.M) {
 	kerneltest.Main(m)
 }
 
+// catchUp is how far behind its rate a worker may fall, and still make good for it by doing more: one that was
+// held up for long would be a flood.
+const catchUp = 100 * time.Millisecond
+
 // work does what it is told, line by line: "<what> <how often> <per second, 0 for as fast as it can>",
 // and answers how many nanoseconds that took: of time, and of processor time, its children's included.
 func work(in io.Reader, out io.Writer) error {
@@ -38,14 +42,19 @@ func work(in io.Reader, out io.Writer) error {
 		if _, err := fmt.Sscan(lines.Text(), &what, &times, &rate); err != nil {
 			return err
 		}
-		do, ok := map[string]func() error{"exec": executeOnce, "open": openOnce, "call": callOnce}[what]
+		do, ok := map[string]func() error{
+			"exec": executeBusybox, "nothing": executeNothing, "open": openOnce, "call": callOnce,
+		}[what]
 		if !ok {
 			return fmt.Errorf("there is no work %q", what)
 		}
 		begin, before := time.Now(), processorTime()
+		var late time.Duration
 		for i := range times {
 			if rate > 0 {
-				time.Sleep(time.Until(begin.Add(time.Duration(i) * time.Second / time.Duration(rate))))
+				wait := time.Until(begin.Add(late + time.Duration(i)*time.Second/time.Duration(rate)))
+				late += max(0, -wait-catchUp)
+				time.Sleep(wait)
 			}
 			if err := do(); err != nil {
 				return err
@@ -67,9 +76,15 @@ func processorTime() (sum time.Duration) {
 	return sum
 }
 
-// executeOnce runs a program that is linked statically and does nothing: the agent's share is largest then.
-func executeOnce() error {
-	pid, err := syscall.ForkExec("/usr/bin/busybox", []string{"true"}, &syscall.ProcAttr{Env: []string{}})
+// executeBusybox runs a program that is linked statically and does nothing: few real ones are as quick.
+func executeBusybox() error { return execute("/usr/bin/busybox", "true") }
+
+// executeNothing runs a program of three instructions: none is quicker, the agent's share is never larger, and
+// nothing executes as many in a second.
+func executeNothing() error { return execute(os.Getenv("COST_NOTHING"), "nothing") }
+
+func execute(program, name string) error {
+	pid, err := syscall.ForkExec(program, []string{name}, &syscall.ProcAttr{Env: []string{}})
 	if err != nil {
 		return err
 	}
@@ -98,14 +113,30 @@ type worker struct {
 	mu  sync.Mutex
 }
 
+// oneProcessor keeps Go's threads from looking for work while the worker waits for a child: that
+// would be measured, and is neither the agent's cost nor what else executes programs does.
+const oneProcessor = "GOMAXPROCS=1"
+
 func startWorker(tb testing.TB, c *kerneltest.Container) *worker {
 	tb.Helper()
 	binary, err := os.Executable()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	cmd := c.Command("/usr/bin/env", "COST_WORKER=1", "GOMAXPROCS=2", "/mnt/"+filepath.Base(binary))
+	cmd := c.Command("/usr/bin/env", "COST_WORKER=1", "COST_NOTHING=/programs/nothing", oneProcessor, "/mnt/"+filepath.Base(binary))
 	return serve(tb, exec.Command(cmd.Path, cmd.Args[1:]...)) // it ends by its input's end, not by the test's
+}
+
+// startHostWorker starts one that is in no container.
+func startHostWorker(tb testing.TB) *worker {
+	tb.Helper()
+	binary, err := os.Executable()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cmd := exec.Command(binary)
+	cmd.Env = append(os.Environ(), "COST_WORKER=1", "COST_NOTHING="+filepath.Join(programs(tb), "nothing"), oneProcessor)
+	return serve(tb, cmd)
 }
 
 func serve(tb testing.TB, cmd *exec.Cmd) *worker {
@@ -147,12 +178,24 @@ func (w *worker) do(what string, times, rate int) took {
 	return t
 }
 
-// container starts one that has the worker's binary.
+// container starts one that has the worker's binary and what it executes.
 func container(tb testing.TB) *kerneltest.Container {
 	tb.Helper()
 	binary, err := os.Executable()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return kerneltest.Start(tb, kerneltest.Options{Binds: map[string]string{"/mnt": filepath.Dir(binary)}})
+	return kerneltest.Start(tb, kerneltest.Options{
+		Binds: map[string]string{"/mnt": filepath.Dir(binary), "/programs": programs(tb)},
+	})
+}
+
+// programs makes a directory of what workers execute beside the machine's own.
+func programs(tb testing.TB) string {
+	tb.Helper()
+	dir := tb.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "nothing"), kerneltest.Nothing(), 0o755); err != nil {
+		tb.Fatal(err)
+	}
+	return dir
 }

@@ -142,17 +142,22 @@ func (c *Container) ExecAsProbe(script string) {
 // returns what the terminal shows.
 func (c *Container) ExecTTY(args ...string) string {
 	c.tb.Helper()
-	command := "runc --root " + c.state + " exec --tty " + c.ID
-	for _, arg := range args {
-		command += " '" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
-	}
-	cmd := exec.CommandContext(c.tb.Context(), "script", "-qefc", command, "/dev/null") //nolint:gosec // a test says what runs
+	cmd := c.CommandTTY(args...)
 	var out bytes.Buffer
 	cmd.Stdout = &out
 	if err := cmd.Run(); err != nil {
 		c.tb.Fatalf("exec with a terminal %q: %v\n%s", args, err, &out)
 	}
 	return out.String()
+}
+
+// CommandTTY prepares an exec session with a terminal: what that shows is its output.
+func (c *Container) CommandTTY(args ...string) *exec.Cmd {
+	command := "runc --root " + c.state + " exec --tty " + c.ID
+	for _, arg := range args {
+		command += " '" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+	}
+	return exec.CommandContext(c.tb.Context(), "script", "-qefc", command, "/dev/null") //nolint:gosec // a test says what runs
 }
 
 func (c *Container) spec(opts Options, account string) map[string]any {

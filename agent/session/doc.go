@@ -21,8 +21,14 @@
 // and what it forked last is found by the next walk. The tree is gone when two whole walks
 // find nothing.
 //
+// # What a person sees
+//
+// Whoever sits at the session is told why it ends: one line, at the terminal or down the pipe that is its entry leader's standard error. A
+// file is never written to, a terminal that is stopped or a pipe that is full not waited for.
+//
 // # What it needs
 //
 // The host's PID namespace and CAP_KILL. Without them commands are answered with
-// "unsupported", and everything else works.
+// "unsupported", and everything else works. To tell a person takes CAP_SYS_PTRACE, and CAP_DAC_OVERRIDE where the session's user is not
+// root; without them the session ends untold.
 package session

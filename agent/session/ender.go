@@ -67,13 +67,18 @@ func Supported() error {
 	if !bpf.InHostPIDNamespace() {
 		return errors.New("the agent is in a PID namespace of its own: run it with hostPID")
 	}
+	return holds(unix.CAP_KILL, "KILL")
+}
+
+// holds says that this process lacks a capability, or nil.
+func holds(capability int, name string) error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
 		return fmt.Errorf("read the capabilities: %w", err)
 	}
-	if data[0].Effective&(1<<unix.CAP_KILL) == 0 {
-		return errors.New("the agent lacks the capability KILL")
+	if data[0].Effective&(1<<capability) == 0 {
+		return errors.New("the agent lacks the capability " + name)
 	}
 	return nil
 }
@@ -113,6 +118,7 @@ func (e *Ender) end(ctx context.Context, command *telemetryv1.EndSession) *telem
 	if err = e.permitted(command, members); err != nil {
 		return answer(telemetryv1.Outcome_OUTCOME_REFUSED, err.Error())
 	}
+	e.explain(members, t, command.GetReason())
 	err = e.sweep(ctx, t)
 	result := answer(telemetryv1.Outcome_OUTCOME_DONE, "")
 	if err != nil {
@@ -120,6 +126,17 @@ func (e *Ender) end(ctx context.Context, command *telemetryv1.EndSession) *telem
 	}
 	result.Ended = uint32(len(t.ended)) //nolint:gosec // the table holds fewer
 	return result
+}
+
+// explain tells the person at the session why it ends, if that can be: it ends in any case.
+func (e *Ender) explain(members []bpf.Process, t *target, reason string) {
+	at := slices.IndexFunc(members, func(p bpf.Process) bool { return p.PID == t.pid && p.Start == t.start })
+	if reason == "" || at < 0 {
+		return
+	}
+	if err := e.tell(members[at], reason); err != nil {
+		e.opts.Logger.Info("the session is not told why it ends", "pid", t.pid, "error", err)
+	}
 }
 
 func answer(outcome telemetryv1.Outcome, detail string) *telemetryv1.CommandResult {
@@ -187,30 +204,47 @@ func (e *Ender) sweep(ctx context.Context, t *target) (err error) {
 // kill ends one process, if it still is the one that the table showed. One that
 // is gone is no error.
 func (e *Ender) kill(p bpf.Process) error {
-	fd, err := unix.PidfdOpen(int(p.PID), 0)
-	if errors.Is(err, unix.ESRCH) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("open process %d: %w", p.PID, err)
+	fd, err := e.hold(p)
+	if err != nil || fd < 0 {
+		return err
 	}
 	defer unix.Close(fd)
-	now, found, err := e.opts.Table.Process(p.PID)
-	if err != nil {
-		return err
-	}
-	if !found || now != p {
-		return nil
-	}
-	started, err := startOf(p.PID)
-	if err != nil {
-		return err
-	}
-	if !sameTick(started, p.Start) {
-		return fmt.Errorf("process %d is another one of the same PID: it started at tick %d", p.PID, started)
-	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("end process %d: %w", p.PID, err)
 	}
 	return nil
+}
+
+// hold opens a pidfd of the process that the table showed, which the caller closes: a negative one if that
+// process is gone.
+func (e *Ender) hold(p bpf.Process) (fd int, err error) {
+	fd, err = unix.PidfdOpen(int(p.PID), 0)
+	if errors.Is(err, unix.ESRCH) {
+		return -1, nil
+	}
+	if err != nil {
+		return -1, fmt.Errorf("open process %d: %w", p.PID, err)
+	}
+	is, err := e.still(p)
+	if err != nil || !is {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// still says whether a process is the one that the table showed before.
+func (e *Ender) still(p bpf.Process) (bool, error) {
+	now, found, err := e.opts.Table.Process(p.PID)
+	if err != nil || !found || now != p {
+		return false, err
+	}
+	started, err := startOf(p.PID)
+	if err != nil {
+		return false, err
+	}
+	if !sameTick(started, p.Start) {
+		return false, fmt.Errorf("process %d is another one of the same PID: it started at tick %d", p.PID, started)
+	}
+	return true, nil
 }

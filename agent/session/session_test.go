@@ -1,10 +1,12 @@
 package session_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -121,20 +123,33 @@ func (r *rig) exited(p *telemetryv1.Process) *telemetryv1.ProcessExit {
 func (r *rig) begin(c *kerneltest.Container, script string) *telemetryv1.Process {
 	r.tb.Helper()
 	mark := kerneltest.ID(r.tb)[:12]
-	cmd := c.Command("/bin/sh", "-c", script, mark)
+	r.start(c.Command("/bin/sh", "-c", script, mark))
+	return r.executed(mark)
+}
+
+// start starts a command that ends with the test at the latest; wait waits for that.
+func (r *rig) start(cmd *exec.Cmd) (wait func()) {
+	r.tb.Helper()
 	if err := cmd.Start(); err != nil {
 		r.tb.Fatal(err)
 	}
+	wait = sync.OnceFunc(func() { _ = cmd.Wait() })
 	r.tb.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+		wait()
 	})
-	return r.executed(mark)
+	return wait
 }
 
 func (r *rig) end(c *kerneltest.Container, p *telemetryv1.Process, mainProcess bool) *telemetryv1.CommandResult {
 	r.tb.Helper()
+	return r.endWith(c, p, mainProcess, "")
+}
+
+func (r *rig) endWith(c *kerneltest.Container, p *telemetryv1.Process, mainProcess bool, reason string) *telemetryv1.CommandResult {
+	r.tb.Helper()
 	return r.ender.End(r.tb.Context(), &telemetryv1.EndSession{
+		Reason:      reason,
 		EntityId:    p.GetEntryLeader().GetEntityId(),
 		Container:   &telemetryv1.Container{Id: c.ID, PodUid: c.UID},
 		MainProcess: mainProcess,
@@ -266,6 +281,82 @@ func TestSessionsFromBeforeTheAgent(t *testing.T) {
 	if !alive(c.PID) {
 		t.Error("the container was ended as well")
 	}
+}
+
+// hostile is a reason with what a terminal would act upon.
+const (
+	hostile      = "rule exec-into-pod \x1b[2J\u202e by alice"
+	hostileShown = "Portcullis ends this session: rule exec-into-pod \uFFFD[2J\uFFFD by alice"
+)
+
+func TestThePersonAtATerminalIsToldWhy(t *testing.T) {
+	r := newRig(t)
+	c := kerneltest.Start(t, kerneltest.Options{})
+	mark := kerneltest.ID(t)[:12]
+	cmd := c.CommandTTY("/bin/sh", "-c", "sleep 1000; :", mark)
+	var shown bytes.Buffer
+	cmd.Stdout = &shown
+	wait := r.start(cmd)
+	shell := r.executed(mark)
+	r.want(r.endWith(c, shell, false, hostile), telemetryv1.Outcome_OUTCOME_DONE, "")
+	if wait(); !strings.Contains(shown.String(), hostileShown+"\r") {
+		t.Errorf("the terminal shows %q", shown.String())
+	}
+}
+
+func TestThePersonWithoutATerminalIsToldWhy(t *testing.T) {
+	r := newRig(t)
+	c := kerneltest.Start(t, kerneltest.Options{})
+	mark := kerneltest.ID(t)[:12]
+	cmd := c.Command("/bin/sh", "-c", "sleep 1000; :", mark)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	wait := r.start(cmd)
+	shell := r.executed(mark)
+	r.want(r.endWith(c, shell, false, hostile), telemetryv1.Outcome_OUTCOME_DONE, "")
+	if wait(); out.Len() != 0 || !strings.Contains(errs.String(), "\n"+hostileShown+"\n") {
+		t.Errorf("the output is %q, the errors are %q", out.String(), errs.String())
+	}
+}
+
+func TestFilesAreNotWrittenTo(t *testing.T) {
+	for name, redirect := range map[string]string{
+		"a file":       "exec 2>/tmp/errors; echo kept >&2",
+		"a named pipe": "mkfifo /tmp/pipe; exec 3<>/tmp/pipe; exec 2>/tmp/pipe; echo kept >/tmp/errors",
+		"nothing":      "exec 2>&-; echo kept >/tmp/errors",
+		"a device":     "exec 2>/dev/null; echo kept >/tmp/errors",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			c := kerneltest.Start(t, kerneltest.Options{})
+			shell := r.begin(c, redirect+"; sleep 1005; :")
+			r.executed("sleep 1005")
+			r.want(r.endWith(c, shell, false, "because"), telemetryv1.Outcome_OUTCOME_DONE, "")
+			if got := c.Exec("/usr/bin/cat", "/tmp/errors"); got != "kept\n" {
+				t.Errorf("what was redirected to is now %q", got)
+			}
+		})
+	}
+}
+
+func TestAPipeThatIsFullIsNotWaitedFor(t *testing.T) {
+	r := newRig(t)
+	c := kerneltest.Start(t, kerneltest.Options{})
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		t.Fatal(err)
+	}
+	full := os.NewFile(uintptr(ends[1]), "full")
+	defer unix.Close(ends[0])
+	defer full.Close()
+	for err := error(nil); err == nil; {
+		_, err = unix.Write(ends[1], []byte{'x'})
+	}
+	mark := kerneltest.ID(t)[:12]
+	cmd := c.Command("/bin/sh", "-c", "sleep 1000; :", mark)
+	cmd.Stderr = full
+	r.start(cmd)
+	r.want(r.endWith(c, r.executed(mark), false, "because"), telemetryv1.Outcome_OUTCOME_DONE, "")
 }
 
 func TestOptions(t *testing.T) {

@@ -36,6 +36,8 @@ type Options struct {
 	// answer's id. It is called from goroutines of its own, a few at once, and Run does not return before
 	// it does. nil answers that nothing can be done.
 	Command func(context.Context, *telemetryv1.Command) *telemetryv1.CommandResult
+	// Flush has the spool be given everything that happened before. nil answers that this cannot be done.
+	Flush func(context.Context) error
 	// Logger is required.
 	Logger *slog.Logger
 	// Now is the wall clock. Default time.Now.
@@ -58,6 +60,7 @@ type Client struct {
 	opts     Options
 	metrics  *metrics
 	commands *commands
+	flushes  *flushes
 }
 
 // New checks the options. It does not connect.
@@ -103,7 +106,7 @@ func New(opts Options, register Registerer) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{opts: opts, metrics: m, commands: newCommands(opts.Command)}, nil
+	return &Client{opts: opts, metrics: m, commands: newCommands(opts.Command), flushes: newFlushes(opts.Flush)}, nil
 }
 
 // Connected reports whether the server has welcomed the current stream.
@@ -117,6 +120,7 @@ func (c *Client) Run(ctx context.Context) error {
 	stop := c.opts.Spool.startDisk(ctx)
 	err := c.run(ctx)
 	c.commands.wait()
+	c.flushes.running.Wait()
 	if kept := stop(); kept && err != nil {
 		c.opts.Logger.Info("events are kept in the spool's directory", "stopped_by", err)
 		return nil
@@ -262,7 +266,7 @@ func (c *Client) receive(ctx context.Context, s stream, overdue *time.Timer) err
 			return fmt.Errorf("receive: %w", err)
 		}
 		if command := m.GetCommand(); command != nil {
-			c.commands.start(ctx, command)
+			c.take(ctx, command)
 			continue
 		}
 		if ping := m.GetPing(); ping != nil {
@@ -286,34 +290,44 @@ func (c *Client) receive(ctx context.Context, s stream, overdue *time.Timer) err
 
 var errEnded = errors.New("the server ended the stream")
 
+// take begins to do what the server asks for.
+func (c *Client) take(ctx context.Context, command *telemetryv1.Command) {
+	if command.GetFlush() == nil {
+		c.commands.start(ctx, command)
+		return
+	}
+	place := c.opts.Spool.place
+	if why := c.flushes.start(ctx, command.GetId(), place, c.commands.answer); why != nil {
+		c.commands.answer(command.GetId(), why)
+	}
+}
+
 // send sends until all is acknowledged of a spool that was closed, and returns
 // nil then.
 func (c *Client) send(ctx context.Context, s stream, overdue *time.Timer, r *receiver) error {
-	again := c.opts.Spool.unacknowledged()
-	if len(again) == 0 {
-		overdue.Stop()
-	}
-	for _, b := range again {
-		if err := c.sendBatch(s, b, overdue); err != nil {
-			return ended(err, r)
-		}
-		c.metrics.resent.Inc()
+	if err := c.resend(s, overdue); err != nil {
+		return ended(err, r)
 	}
 	heartbeat := time.NewTicker(c.opts.Heartbeat)
 	defer heartbeat.Stop()
+	var asked []flush // whose events are not all sent
 	for {
 		n, drained := c.opts.Spool.inFlight()
 		if drained {
 			return nil
 		}
-		if n > 0 && !c.opts.Spool.full() && !sleep(ctx, c.opts.Gather) {
-			return ctx.Err()
+		if n > 0 && len(asked) == 0 && !c.opts.Spool.full() {
+			asked = c.gather(ctx)
 		}
 		for b := c.opts.Spool.take(); b != nil; b = c.opts.Spool.take() {
 			if err := c.sendBatch(s, b, overdue); err != nil {
 				return ended(err, r)
 			}
 			heartbeat.Reset(c.opts.Heartbeat)
+		}
+		var err error
+		if asked, err = c.answerFlushes(s, asked); err != nil {
+			return ended(err, r)
 		}
 		select {
 		case <-ctx.Done():
@@ -327,12 +341,57 @@ func (c *Client) send(ctx context.Context, s stream, overdue *time.Timer, r *rec
 				}
 			}
 		case <-c.opts.Spool.ready:
+		case f := <-c.flushes.read:
+			asked = append(asked, f)
 		case m := <-c.commands.replies:
 			if err := s.Send(m); err != nil {
 				return ended(err, r)
 			}
 		}
 	}
+}
+
+// resend sends what an earlier stream had sent, and the server has not acknowledged.
+func (c *Client) resend(s stream, overdue *time.Timer) error {
+	again := c.opts.Spool.unacknowledged()
+	if len(again) == 0 {
+		overdue.Stop()
+	}
+	for _, b := range again {
+		if err := c.sendBatch(s, b, overdue); err != nil {
+			return err
+		}
+		c.metrics.resent.Inc()
+	}
+	return nil
+}
+
+// gather waits while events gather, but for no longer than until somebody waits for them.
+func (c *Client) gather(ctx context.Context) (asked []flush) {
+	t := time.NewTimer(c.opts.Gather)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case f := <-c.flushes.read:
+		asked = append(asked, f)
+	}
+	return asked
+}
+
+// answerFlushes answers those whose events were all sent, and returns the others.
+func (c *Client) answerFlushes(s stream, asked []flush) ([]flush, error) {
+	var left []flush
+	for _, f := range asked {
+		if !c.opts.Spool.sentUpTo(f.place) {
+			left = append(left, f)
+			continue
+		}
+		if err := s.Send(resultOf(f.id, &telemetryv1.CommandResult{Outcome: telemetryv1.Outcome_OUTCOME_DONE})); err != nil {
+			return nil, err
+		}
+	}
+	return left, nil
 }
 
 // ended finds out why sending failed: an io.EOF only says that receiving knows.

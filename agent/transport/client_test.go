@@ -347,3 +347,18 @@ func TestOptionsAreChecked(t *testing.T) {
 		t.Errorf("a negative duration: %v", err)
 	}
 }
+
+// TestPausesDiffer: agents that have lost a server at once do not come back at once.
+func TestPausesDiffer(t *testing.T) {
+	pauses := map[time.Duration]bool{}
+	for range 100 {
+		d := jitter(time.Second)
+		if d < time.Second/2 || d > time.Second {
+			t.Fatalf("a pause of %v", d)
+		}
+		pauses[d] = true
+	}
+	if len(pauses) < 90 {
+		t.Errorf("%d pauses of 100 differ", len(pauses))
+	}
+}

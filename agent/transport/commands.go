@@ -38,20 +38,25 @@ func (c *commands) start(ctx context.Context, command *telemetryv1.Command) {
 	select {
 	case c.slots <- struct{}{}:
 	default:
-		c.answer(command, &telemetryv1.CommandResult{
+		c.answer(command.GetId(), &telemetryv1.CommandResult{
 			Outcome: telemetryv1.Outcome_OUTCOME_FAILED, Detail: "the agent is busy with other commands: ask again",
 		})
 		return
 	}
 	c.running.Go(func() {
 		defer func() { <-c.slots }()
-		c.answer(command, c.do(context.WithoutCancel(ctx), command))
+		c.answer(command.GetId(), c.do(context.WithoutCancel(ctx), command))
 	})
 }
 
-func (c *commands) answer(command *telemetryv1.Command, result *telemetryv1.CommandResult) {
-	result.Id = command.GetId()
-	c.reply(&telemetryv1.AgentMessage{Message: &telemetryv1.AgentMessage_Result{Result: result}})
+func (c *commands) answer(id string, result *telemetryv1.CommandResult) {
+	c.reply(resultOf(id, result))
+}
+
+// resultOf is the answer to the command with that id.
+func resultOf(id string, result *telemetryv1.CommandResult) *telemetryv1.AgentMessage {
+	result.Id = id
+	return &telemetryv1.AgentMessage{Message: &telemetryv1.AgentMessage_Result{Result: result}}
 }
 
 // reply hands a message to the sender. One that nobody takes is forgotten: the

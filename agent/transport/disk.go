@@ -27,7 +27,7 @@ type disk struct {
 	files   []file // the oldest first
 	size    int64
 	next    uint64
-	writing bool          // a file that is not among files yet
+	writing file          // one that is not among files yet; its number is 0 if there is none
 	spill   chan struct{} // holds a token when there may be something to write
 }
 
@@ -35,6 +35,7 @@ type file struct {
 	number uint64
 	events int
 	size   int64
+	place  uint64 // of its first event
 }
 
 func (f file) name() string { return fmt.Sprintf("%016x-%d.events", f.number, f.events) }
@@ -77,7 +78,15 @@ func (d *disk) stats() (files, events int) {
 	return len(d.files), events
 }
 
-func (d *disk) empty() bool { return d == nil || len(d.files) == 0 && !d.writing }
+func (d *disk) empty() bool { return d == nil || len(d.files) == 0 && d.writing.number == 0 }
+
+// oldest is the place of the oldest event, if there is any.
+func (d *disk) oldest() uint64 {
+	if len(d.files) > 0 {
+		return d.files[0].place
+	}
+	return d.writing.place
+}
 
 func (d *disk) signal() {
 	select {
@@ -139,9 +148,9 @@ func (s *Spool) writeTail(least int) bool {
 	}
 	items := s.tail
 	s.tail, s.tailSize = nil, 0
-	f := file{number: s.disk.next}
+	f := file{number: s.disk.next, place: items[0].place}
 	s.disk.next++
-	s.disk.writing = true
+	s.disk.writing = f
 	s.mu.Unlock()
 	s.write(f, items, func(f file) { s.disk.files = append(s.disk.files, f) })
 	return true
@@ -158,7 +167,7 @@ func (s *Spool) write(f file, items []item, add func(file)) {
 	for _, it := range items {
 		s.size -= it.cost
 	}
-	s.disk.writing = false
+	s.disk.writing = file{}
 	if err != nil {
 		s.dropped += uint64(f.events) //nolint:gosec // a length
 	} else {
@@ -199,7 +208,7 @@ func (s *Spool) refill() bool {
 		return false
 	case len(s.disk.files) == 0:
 		defer s.mu.Unlock()
-		if s.disk.writing || len(s.tail) == 0 {
+		if s.disk.writing.number != 0 || len(s.tail) == 0 {
 			return false
 		}
 		s.pending, s.tail, s.tailSize = s.tail, nil, 0
@@ -218,10 +227,11 @@ func (s *Spool) refill() bool {
 		s.opts.Logger.Error("events are lost: their file cannot be read", "file", f.name(), "error", err)
 	}
 	s.dropped += uint64(max(0, f.events-len(items)))
-	s.pending = items
-	for _, it := range items {
-		s.size += it.cost
+	for i := range items {
+		items[i].place = f.place
+		s.size += items[i].cost
 	}
+	s.pending = items
 	return true
 }
 
@@ -237,8 +247,8 @@ func (s *Spool) read(f file) ([]item, error) {
 }
 
 // save makes files of all that is in memory, as the agent stops. What was sent and not
-// acknowledged is sent again by the next agent, under another number: the server
-// may then have it twice, which is better than not at all.
+// acknowledged is sent again by the next agent, under another number: it says which the first one
+// was, so that the server knows it again.
 func (s *Spool) save() bool {
 	if s.disk == nil {
 		return false
@@ -248,7 +258,10 @@ func (s *Spool) save() bool {
 	var items []item
 	for _, b := range s.flight {
 		for _, e := range b.message.GetEvents() {
-			items = append(items, item{e, cost(e)})
+			if e.First == nil {
+				e.First = &telemetryv1.Sent{SessionId: s.opts.SessionID, Sequence: e.GetSequence()}
+			}
+			items = append(items, item{event: e, cost: cost(e)})
 		}
 	}
 	items = append(items, s.pending...)
@@ -299,8 +312,8 @@ func decode(content []byte) ([]item, error) {
 		if err := proto.Unmarshal(rest[n:n+int(size)], e); err != nil { //nolint:gosec // size is at most the length
 			return items, err
 		}
-		e.Sequence = 0 // it had one if it was sent; it gets another
-		items = append(items, item{e, cost(e)})
+		e.Sequence = 0 // it gets another
+		items = append(items, item{event: e, cost: cost(e)})
 		rest = rest[n+int(size):] //nolint:gosec // size is at most the length
 	}
 	return items, nil

@@ -8,6 +8,9 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
+
 	"github.com/portcullis-dev/portcullis/agent/collectortest"
 	telemetryv1 "github.com/portcullis-dev/portcullis/api/telemetry/v1"
 )
@@ -15,7 +18,7 @@ import (
 // diskOptions are of a spool that keeps no more than some 80 events in memory.
 func diskOptions(dir string) SpoolOptions {
 	return SpoolOptions{
-		MaxBytes: 80 * cost(event(1)), BatchEvents: 7, Directory: dir, Logger: slog.New(slog.DiscardHandler),
+		MaxBytes: 80 * cost(event(1)), BatchEvents: 7, SessionID: "s", Directory: dir, Logger: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -135,6 +138,40 @@ func TestTheNextAgentSendsWhatWasLeft(t *testing.T) {
 	push(last, 61, 61)
 	if got := takeAll(t, last); !slices.Equal(got, upTo(61)) {
 		t.Errorf("of 1 to 61 came %v", got)
+	}
+}
+
+// TestWhatWasSentKeepsItsFirstName: however many processes send it, none of which hears that it has arrived.
+func TestWhatWasSentKeepsItsFirstName(t *testing.T) {
+	dir := t.TempDir()
+	opts := diskOptions(dir)
+	s := newSpool(t, opts)
+	push(s, 1, 9)
+	if err := s.acknowledge(s.take().GetSequence()); err != nil { // 1 to 7
+		t.Fatal(err)
+	}
+	s.take() // 8 and 9
+	push(s, 10, 10)
+	s.startDisk(t.Context())()
+	for _, session := range []string{"second", "third"} {
+		opts.SessionID = session
+		next := newSpool(t, opts)
+		b := next.take()
+		want := map[uint32]*telemetryv1.Sent{8: {SessionId: "s", Sequence: 8}, 9: {SessionId: "s", Sequence: 9}, 10: nil}
+		if session == "third" {
+			want[10] = &telemetryv1.Sent{SessionId: "second", Sequence: 3}
+		}
+		got := map[uint32]*telemetryv1.Sent{}
+		for i, e := range b.GetEvents() {
+			got[e.GetProcess().GetPid()] = e.GetFirst()
+			if e.GetSequence() != uint64(i+1) {
+				t.Errorf("event %d of the %s process has the number %d", i+1, session, e.GetSequence())
+			}
+		}
+		if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+			t.Errorf("the first names in the %s process (-want +got):\n%s", session, diff)
+		}
+		next.startDisk(t.Context())()
 	}
 }
 

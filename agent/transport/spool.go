@@ -22,6 +22,9 @@ type SpoolOptions struct {
 	BatchBytes, BatchEvents int
 	// Window is how many batches may wait for their acknowledgement. Default 64.
 	Window int
+	// SessionID is that of the greeting. Required with Directory: what was sent and not acknowledged is
+	// named by it when another process sends it again.
+	SessionID string
 	// Directory takes what memory has no room for, if it is set, and what is left
 	// as the agent stops. It must exist and be the spool's own: argv may hold
 	// secrets. What an earlier spool left there is sent first.
@@ -49,6 +52,7 @@ type Spool struct {
 	flight   []batch
 	size     int
 	dropped  uint64
+	pushed   uint64
 	batches  uint64 // numbers given
 	events   uint64
 	acked    uint64
@@ -58,6 +62,9 @@ type Spool struct {
 type item struct {
 	event *telemetryv1.Event
 	cost  int
+	// place counts events from 1 as they were pushed. It only grows from the oldest to the youngest;
+	// those of a file have the first one's, which is 0 if an earlier spool wrote it.
+	place uint64
 }
 
 type batch struct {
@@ -89,8 +96,8 @@ func NewSpool(opts SpoolOptions) (*Spool, error) {
 	if opts.Directory == "" {
 		return s, nil
 	}
-	if opts.Logger == nil {
-		return nil, errors.New("options: Logger is required with Directory")
+	if opts.Logger == nil || opts.SessionID == "" {
+		return nil, errors.New("options: Logger and SessionID are required with Directory")
 	}
 	var err error
 	if s.disk, err = openDisk(opts.Directory, int64(opts.DirectoryBytes)); err != nil {
@@ -119,36 +126,19 @@ func (s *Spool) Push(e *telemetryv1.Event) {
 		return
 	}
 	s.size += c
+	s.pushed++
+	it := item{e, c, s.pushed}
 	if s.spilling() {
-		s.tail = append(s.tail, item{e, c})
+		s.tail = append(s.tail, it)
 		s.tailSize += c
 		if s.tailSize >= s.chunk() {
 			s.disk.signal()
 		}
 	} else {
-		s.pending = append(s.pending, item{e, c})
+		s.pending = append(s.pending, it)
 	}
-	for s.size > s.opts.MaxBytes && s.dropOldest() {
-		s.dropped++
-	}
+	s.makeRoom()
 	s.signal()
-}
-
-// dropOldest drops an event that no file holds and that has no number, if there is one. Where
-// files are written it is of those that wait for that: a disk that is too slow must not hold Push up.
-func (s *Spool) dropOldest() bool {
-	from := &s.pending
-	if len(s.tail) > 0 {
-		from = &s.tail
-		s.tailSize -= s.tail[0].cost
-	}
-	if len(*from) == 0 {
-		return false
-	}
-	s.size -= (*from)[0].cost
-	(*from)[0] = item{}
-	*from = (*from)[1:]
-	return true
 }
 
 // Close says that nothing more comes. What is there can still be sent.
@@ -258,6 +248,28 @@ func (s *Spool) acknowledge(sequence uint64) error {
 	}
 	s.signal()
 	return nil
+}
+
+// place is that of the youngest event.
+func (s *Spool) place() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pushed
+}
+
+// sentUpTo says whether all events up to a place were sent, or dropped. The one who sends may ask.
+func (s *Spool) sentUpTo(place uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case len(s.pending) > 0:
+		return s.pending[0].place > place
+	case !s.disk.empty():
+		return s.disk.oldest() > place
+	case len(s.tail) > 0:
+		return s.tail[0].place > place
+	}
+	return true
 }
 
 // inFlight is how many batches wait for their acknowledgement, and drained

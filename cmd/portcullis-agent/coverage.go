@@ -19,6 +19,8 @@ func newCoverage(programs *bpf.Programs) coverage {
 	end := bpf.Capability{Name: capabilityEndSession, Available: true, Complete: true, Detail: "pidfd"}
 	if err := session.Supported(); err != nil {
 		end.Available, end.Complete, end.Detail = false, false, err.Error()
+	} else if err := session.CanTell(); err != nil {
+		end.Detail += ", and nobody is told why: " + err.Error()
 	}
 	return append(c, end)
 }

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -27,9 +28,17 @@ var version = "dev"
 // every node pays: the heap grows to a third more than what is in use. GOGC overrides it.
 const gcPercent = 33
 
+// processors is how many threads run Go code at once. One reads and sends what a node's containers
+// can cause, and has no others to wake: with more, Go's threads look for work on
+// processors that the node's workload runs on, which costs that more than the programs in the kernel do. GOMAXPROCS overrides it.
+const processors = 1
+
 func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(processors)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	code := realMain(ctx, os.Args[1:], os.Stdout, os.Stderr)

@@ -22,7 +22,11 @@ func TestInAPod(t *testing.T) {
 	}{
 		"as the chart has it": {
 			kerneltest.Options{HostPID: true, Capabilities: []string{"CAP_BPF", "CAP_PERFMON", "CAP_KILL"}},
-			[]string{`(?m)^running-processes +yes`, `(?m)^end-session +yes`},
+			[]string{`(?m)^running-processes +yes`, `(?m)^end-session +yes +pidfd.*SYS_PTRACE`},
+		},
+		"that tells a person why": {
+			kerneltest.Options{HostPID: true, Capabilities: []string{"CAP_BPF", "CAP_PERFMON", "CAP_KILL", "CAP_SYS_PTRACE"}},
+			[]string{`(?m)^end-session +yes +pidfd *$`},
 		},
 		"that is to end nothing": {
 			kerneltest.Options{Capabilities: []string{"CAP_BPF", "CAP_PERFMON"}},

@@ -132,7 +132,7 @@ func (p *parts) newOutput(stdout io.Writer) (output, error) {
 		AgentVersion: version, BootId: p.bootID, KernelRelease: release, SessionId: rand.Text(), Coverage: p.coverage.proto(),
 	}
 	spool, err := transport.NewSpool(transport.SpoolOptions{
-		MaxBytes: p.spoolBytes, Directory: p.spoolDir, DirectoryBytes: p.spoolDirBytes, Logger: p.logger,
+		MaxBytes: p.spoolBytes, SessionID: hello.GetSessionId(), Directory: p.spoolDir, DirectoryBytes: p.spoolDirBytes, Logger: p.logger,
 	})
 	if err != nil {
 		return nil, err
@@ -141,6 +141,7 @@ func (p *parts) newOutput(stdout io.Writer) (output, error) {
 		Server: p.server, ServerName: p.serverName, CAFile: p.caFile, TokenFile: p.tokenFile,
 		Hello: func() *telemetryv1.Hello { return hello }, Lost: func() *telemetryv1.Lost { return p.agent.Lost() },
 		Spool: spool, Command: p.do, Logger: p.logger,
+		Flush: func(ctx context.Context) error { return p.agent.Flush(ctx) },
 	}, p.registry)
 	if err != nil {
 		return nil, err

@@ -156,6 +156,10 @@ func (r events) event() *event.Event {
 	e := &event.Event{ID: r.text(), Source: r.text(), Time: r.time(), Received: r.time(), Type: r.texts(), Action: r.texts()}
 	e.StageTime, e.Request = e.Time, e.ID
 	if r.flag() {
+		e.Session = &event.Session{ID: r.text(), User: r.maybe(r.text()), UserUID: r.maybe(r.text()), Groups: r.texts(), Impersonator: r.maybe(r.text()),
+			Attribution: event.AttributionCandidates, Candidates: r.texts(), Interactive: r.flag(), Command: r.texts(), Door: r.maybe(r.text())}
+	}
+	if r.flag() {
 		e.Kind, e.Dataset, e.Audit, e.StageTime, e.Request = event.KindAudit, "kubernetes.audit_logs", r.audit(), r.time(), r.text()
 		return e
 	}

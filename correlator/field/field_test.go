@@ -31,6 +31,8 @@ func telemetry() *event.Event {
 		},
 		File:  &event.File{Path: "/var/run/secrets/token.old", ResolvedPath: "/run/secrets/..data/token.old"},
 		Limit: &event.Limit{Budget: "opens", Suppressed: 5},
+		Session: &event.Session{ID: "s-1", User: "alice", UserUID: "a-1", Groups: []string{"devs"}, Impersonator: "root", Attribution: event.AttributionExact,
+			Interactive: true, Command: []string{"sh", "-i"}, Door: "exec"},
 	}
 }
 
@@ -54,6 +56,7 @@ func auditEvent() *event.Event {
 				{"image":"b","securityContext":{"privileged":true,"runAsUser":0},"ports":[{"containerPort":22},{"containerPort":8080}]}]}}`),
 			ResponseObject: json.RawMessage(`{"status":{"phase":"Pending"}}`),
 		},
+		Session: &event.Session{ID: "s-2", Attribution: event.AttributionCandidates, Candidates: []string{"alice", "unaudited"}, Door: "exec"},
 	}
 }
 
@@ -158,6 +161,17 @@ func TestFields(t *testing.T) {
 		{"user.id", `"0"`, `"su"`},
 		{"user.name", "-", `"system:serviceaccount:shop:cart"`},
 		{"group.id", `"1000"`, "-"},
+		{"session.id", `"s-1"`, `"s-2"`},
+		{"session.attribution", `"exact"`, `"candidates"`},
+		{"session.user.name", `"alice"`, "-"},
+		{"session.user.id", `"a-1"`, "-"},
+		{"session.user.groups", `["devs"]`, "-"},
+		{"session.user.impersonator", `"root"`, "-"},
+		{"session.candidates", "-", `["alice" "unaudited"]`},
+		{"session.door", `"exec"`, `"exec"`},
+		{"session.interactive", "true", "false"},
+		{"session.command", `["sh" "-i"]`, "-"},
+		{"session.command_line", `"sh -i"`, "-"},
 		{"source.ip", "-", `["10.0.0.1" "10.0.0.2"]`},
 		{"client.ip", "-", `["10.0.0.1" "10.0.0.2"]`},
 		{"user_agent.original", "-", `"kubectl/1"`},

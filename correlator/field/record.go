@@ -21,8 +21,12 @@ type Record struct {
 	// instead, if not empty, replaces the identity of the event's pod reference.
 	instead string
 
+	// often is what rules read of nearly every event.
+	often often
+
 	// What is computed at most once per event.
 	commandLine, parentCommandLine cachedText
+	sessionCommandLine             cachedText
 	podKey, callerKey              cachedText
 	request, response              document
 	labels                         []string
@@ -54,12 +58,13 @@ func (s *Schema) NewRecord() *Record { return &Record{schema: s} }
 // now: rules compiled later see them missing until the next Reset.
 func (r *Record) Reset(e *event.Event) {
 	r.event, r.getters, r.instead = e, *r.schema.getters.Load(), ""
-	r.commandLine, r.parentCommandLine = cachedText{}, cachedText{}
+	r.commandLine, r.parentCommandLine, r.sessionCommandLine = cachedText{}, cachedText{}, cachedText{}
 	r.podKey, r.callerKey = cachedText{}, cachedText{}
 	r.request, r.response = document{}, document{}
 	clear(r.labels)
 	r.labels, r.labelsKnown = r.labels[:0], false
 	r.text = r.text[:0]
+	r.often.read(e)
 }
 
 // Unread is how many of the event's objects a rule asked for in vain because
@@ -86,7 +91,17 @@ func (r *Record) Field(slot int) value.Value {
 	if slot < 0 || slot >= len(r.getters) || r.event == nil {
 		return value.Missing()
 	}
+	if often := r.schema.often; slot < len(often) && often[slot] >= 0 {
+		return r.often[often[slot]]
+	}
 	return r.getters[slot](r)
+}
+
+// Fields implements value.Reader.
+func (r *Record) Fields(slots []int, into []value.Value) {
+	for i, slot := range slots {
+		into[i] = r.Field(slot)
+	}
 }
 
 // podRef is a reference to a pod, whose key is kept in cached.

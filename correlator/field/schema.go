@@ -35,6 +35,8 @@ type Schema struct {
 	fixed, further []definition
 	// rows finds both by name; it never changes.
 	rows map[string]*definition
+	// often has, by slot, the place of fixed fields that are read often, and -1 for others.
+	often []int
 	// index finds fixed and dynamic fields; guarded by mutex.
 	mutex sync.Mutex
 	index map[string]value.Field
@@ -59,6 +61,7 @@ func New() *Schema {
 		{"Process: the first of its session", entryLeaderFields()},
 		{"File", fileFields()},
 		{"User", userFields()},
+		{"Session: who ran it", sessionFields()},
 		{"What is not reported", limitFields()},
 		{"Request", auditFields()},
 		{"Request: who made it", auditUserFields()},
@@ -80,6 +83,10 @@ func New() *Schema {
 		s.rows[d.Name] = &s.further[i]
 	}
 	s.number()
+	s.often = make([]int, len(s.fixed))
+	for slot, d := range s.fixed {
+		s.often[slot] = slices.Index(oftenRead(), d.Name)
+	}
 	s.getters.Store(&getters)
 	return s
 }

@@ -216,6 +216,10 @@ func (e *Engine) pick(k *key, owner string, count int) (newest *node) {
 		e.forget(k, n)
 		return true
 	})
+	k.ties = k.ties[:0]
+	for _, n := range k.nodes {
+		k.ties = append(k.ties, n.beginning())
+	}
 	e.replay(k, 0, nil)
 	e.settle(k, 0, math.MinInt64)
 	return newest

@@ -156,6 +156,18 @@ func TestAccountsAgreeWithWhatIsKept(t *testing.T) {
 	}
 }
 
+// compareTies: the beginnings of the ties are those of the hits, in their order.
+func compareTies(t *testing.T, k *key, seed uint64) {
+	t.Helper()
+	want := make([]uint64, len(k.nodes))
+	for i, n := range k.nodes {
+		want[i] = n.beginning()
+	}
+	if !slices.Equal(k.ties, want) {
+		t.Fatalf("seed %d: ties %x, want %x", seed, k.ties, want)
+	}
+}
+
 func compareAccounts(t *testing.T, e *Engine, seed uint64) {
 	t.Helper()
 	hits, owners, partials := 0, map[string]int{}, 0
@@ -163,6 +175,7 @@ func compareAccounts(t *testing.T, e *Engine, seed uint64) {
 		nodes := []*node{&k.one}
 		if k.history != nil {
 			nodes = k.nodes
+			compareTies(t, k, seed)
 		} else if e.opens(&k.one) {
 			partials++
 		}

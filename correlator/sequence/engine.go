@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
-	"slices"
 	"time"
 )
 
@@ -215,7 +214,7 @@ func (e *Engine) add(k *key, n *node, at int) {
 	e.keep(k, n)
 	k.shared = k.shared || len(k.nodes) > 0 && k.nodes[0].owner != n.owner
 	newest := at == len(k.nodes) && (e.tolerance == 0 || !k.reach.reaches(n))
-	k.nodes = slices.Insert(k.nodes, at, n)
+	k.insert(at, n)
 	from := at
 	if newest {
 		e.stats.InOrder++

@@ -1,6 +1,7 @@
 package sequence
 
 import (
+	"encoding/binary"
 	"maps"
 	"math"
 	"slices"
@@ -87,8 +88,10 @@ type key struct {
 
 // history is what a key has from its second hit on.
 type history struct {
-	// nodes are the kept hits in the order of processing.
+	// nodes are the kept hits in the order of processing, ties the beginnings of
+	// their ties.
 	nodes []*node
+	ties  []uint64
 	// partials[i] is the last hit of the partial that waits for positive stage i+1.
 	partials []*node
 	// reach is how late the hits may have happened.
@@ -145,8 +148,8 @@ func (e *Engine) unfold(k *key) {
 	if k.history != nil {
 		return
 	}
-	k.history = &history{nodes: make([]*node, 1, 2), reach: newEdge()}
-	k.nodes[0] = &k.one
+	k.history = &history{nodes: make([]*node, 0, 2), reach: newEdge()}
+	k.insert(0, &k.one)
 	k.reach.add(k.one.source, k.one.latest())
 	if e.opens(&k.one) {
 		k.partials = []*node{&k.one}
@@ -164,6 +167,19 @@ func (k *key) place(n *node) (at int, known bool) {
 	}
 	at = sort.Search(count, func(i int) bool { return !k.nodes[i].processedBefore(n) })
 	return at, !n.processedBefore(k.nodes[at])
+}
+
+// insert puts n at its place.
+func (k *key) insert(at int, n *node) {
+	k.nodes = slices.Insert(k.nodes, at, n)
+	k.ties = slices.Insert(k.ties, at, n.beginning())
+}
+
+// beginning is the first part of the node's tie, which is all of it that most ever differ by.
+func (n *node) beginning() uint64 {
+	var b [8]byte
+	copy(b[:], n.tie)
+	return binary.LittleEndian.Uint64(b[:])
 }
 
 // countBefore returns how many hits are older than the time.
@@ -210,7 +226,7 @@ func (e *Engine) trim(k *key, count int) {
 		e.forget(k, n)
 		k.nodes[i] = nil
 	}
-	k.nodes = k.nodes[count:]
+	k.nodes, k.ties = k.nodes[count:], k.ties[count:]
 	for i := range k.partials {
 		e.trimSlot(k, i)
 	}
@@ -268,8 +284,12 @@ func (e *Engine) forget(k *key, n *node) {
 // agree has a hit happen when another of its event did, if there is one. What is delivered again, or a
 // request's second stage, may have been corrected by another offset than the first: its clock was measured anew in between.
 func (k *key) agree(n *node) {
-	for _, other := range slices.Backward(k.nodes) {
-		if other.tie == n.tie && other.source == n.source {
+	beginning := n.beginning()
+	for i, tie := range slices.Backward(k.ties) { // A busy key has a thousand, and none is like it.
+		if tie != beginning {
+			continue
+		}
+		if other := k.nodes[i]; other.tie == n.tie && other.source == n.source {
 			n.time = other.time
 			return
 		}

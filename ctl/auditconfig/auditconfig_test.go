@@ -46,7 +46,7 @@ func installed(t *testing.T) client.WithWatch {
 		secret("portcullis-serving"), secret("portcullis-sink-ca"), secret("portcullis-sink-tokens"),
 		service("10.0.0.17"),
 	).Build()
-	if _, err := store(t, c).EnsureServing(t.Context(), []string{"portcullis.portcullis.svc"}); err != nil {
+	if _, err := store(t, c).EnsureSink(t.Context(), []string{"portcullis.portcullis.svc"}); err != nil {
 		t.Fatal(err)
 	}
 	return c

@@ -59,7 +59,7 @@ func build(ctx context.Context, c client.WithWatch, s settings, clock func() tim
 		return bundle{}, err
 	}
 	b := bundle{url: "https://" + address + sinkPath + s.apiServer}
-	if b.trust, err = store.ServingTrust(ctx); err != nil {
+	if b.trust, err = store.SinkTrust(ctx); err != nil {
 		return bundle{}, fmt.Errorf("read what API servers trust the sink by: %w", hint(err, s.namespace))
 	}
 	if b.proof, err = prove(ctx, store, s); err != nil {

@@ -270,6 +270,9 @@ func TestChecks(t *testing.T) {
 		"notifications that were dropped": {said(func(d *status.Document) {
 			d.Unsent = []status.Unsent{{Sink: "siem", Dropped: 3, Rejected: 2, Newest: ago(time.Minute)}}
 		}), "notifications", Warn, "siem never got 3 that there was no room for and 2 that it did not want, until 60s ago"},
+		"lost, and not set aside": {said(func(d *status.Document) {
+			d.Rejects = status.Rejects{Newest: ago(time.Minute), APIServer: "cp-1", Reason: "the body exceeds 16777216 bytes"}
+		}), "set aside", Warn, "nor kept aside; newest 60s ago from cp-1: the body exceeds"},
 		"set aside":  {said(func(d *status.Document) { d.Rejects.Events = 2 }), "set aside", Warn, "2 audit events"},
 		"bad rules":  {said(func(d *status.Document) { d.Rules.Refused = true }), "rules", Fail, "not right"},
 		"no rules":   {said(func(d *status.Document) { d.Rules.Loaded = 0 }), "rules", Fail, "none"},

@@ -179,8 +179,12 @@ func (p *patient) checkRejects() Check {
 		return p.silent(name)
 	}
 	r := p.says.Rejects
-	if r.Events == 0 {
+	if r.Events == 0 && r.Newest.IsZero() {
 		return Check{name, OK, "every audit event could be read", ""}
+	}
+	if r.Events == 0 { // A body that was too large to be taken, or the disk had no room.
+		return Check{name, Warn, fmt.Sprintf("audit events could not be read, nor kept aside; newest %s ago from %s: %s", p.ago(r.Newest), r.APIServer, r.Reason),
+			"They are lost. If the reason does not say what to change: is there room on the server's volume?"}
 	}
 	says := count(r.Events, "audit event", "audit events") + " could not be read, kept aside"
 	if !r.Newest.IsZero() {

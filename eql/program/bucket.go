@@ -1,6 +1,7 @@
 package program
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -24,6 +25,8 @@ type bucket struct {
 	tests   []test
 	tables  []table
 	scans   []scan
+	// entering are the slots of the tables that stages are entered by, and then of such scans.
+	entering []int
 	// asked are predicates that stages are entered by and that have neither table nor scan.
 	asked []int32
 	// always are the stages that are entered for every event.
@@ -54,12 +57,32 @@ type test struct {
 // table answers all predicates that compare one field with constant texts.
 type table struct {
 	slot int
-	// rows has the predicates that are true for a text.
+	// rows has the predicates that are true for a text. If they are few, list has them too.
 	rows map[string][]int32
+	list []textRow
 	// ends has a bit for length and ends of each text in rows.
 	ends [4]uint64
 	// enters says that some stage is entered by a predicate of the table.
 	enters bool
+}
+
+// textRow is a row of a table.
+type textRow struct {
+	text       string
+	predicates []int32
+}
+
+// maxListed is how many texts are sooner compared than a hash of one is made.
+const maxListed = 8
+
+// complete ends the building of a table.
+func (t *table) complete() {
+	if len(t.rows) > maxListed {
+		return
+	}
+	for _, text := range slices.Sorted(maps.Keys(t.rows)) {
+		t.list = append(t.list, textRow{text, t.rows[text]})
+	}
 }
 
 // of returns the predicates that are true for a text. Most texts are in no table,
@@ -68,7 +91,15 @@ func (t *table) of(text string) []int32 {
 	if i := ends(text); t.ends[i/64]&(1<<(i%64)) == 0 {
 		return nil
 	}
-	return t.rows[text]
+	if t.list == nil {
+		return t.rows[text]
+	}
+	for i := range t.list {
+		if t.list[i].text == text {
+			return t.list[i].predicates
+		}
+	}
+	return nil
 }
 
 func ends(text string) uint8 {
@@ -136,7 +167,23 @@ func newBucket(number int, trees []*node, costly func(slot int) bool) *bucket {
 	for i, tree := range trees {
 		l.enter(int32(i), tree)
 	}
+	l.complete()
 	return l.bucket
+}
+
+// complete makes what is made of all the rest.
+func (b *bucket) complete() {
+	for i := range b.tables {
+		t := &b.tables[i]
+		if t.complete(); t.enters {
+			b.entering = append(b.entering, t.slot)
+		}
+	}
+	for i := range b.scans {
+		if b.scans[i].enters {
+			b.entering = append(b.entering, b.scans[i].slot)
+		}
+	}
 }
 
 func (l *linker) count(n *node) {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"github.com/portcullis-dev/portcullis/eql/ast"
 	"github.com/portcullis-dev/portcullis/eql/value"
@@ -37,6 +38,10 @@ func (k key) value(r value.Record) value.Value {
 
 // Joined returns how many fields the stage joins by.
 func (s *Stage) Joined() int { return len(s.keys) }
+
+// JoinsLike reports whether the stages join by the same fields: then they have
+// the same Keys for every event.
+func (s *Stage) JoinsLike(other *Stage) bool { return slices.Equal(s.keys, other.keys) }
 
 // Keys appends the keys by which an event joins in this stage, and returns how
 // many more there would have been beyond MaxKeys. Two events join if they have a

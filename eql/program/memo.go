@@ -11,9 +11,15 @@ import (
 type Memo struct {
 	set    *Set
 	record value.Record
+	// reader is the record, if it can read several fields at once.
+	reader value.Reader
+	// values are what was read so.
+	values []value.Value
 	// found is what is known of the event in its bucket, states in all buckets so far.
 	*state
 	states []*state
+	// sorted are the states of events that were sorted, by which facts hold.
+	sorted []sorted
 	// fits is what a scan found.
 	fits []int32
 	// entered marks the stages among the candidates.
@@ -33,6 +39,11 @@ type state struct {
 	passes          []*pattern.Pass
 }
 
+type sorted struct {
+	signature
+	*state
+}
+
 type answer uint8
 
 const (
@@ -47,16 +58,49 @@ func (s *Set) NewMemo() *Memo { return &Memo{set: s, entered: make([]bool, len(s
 // Reset makes the memo evaluate another event.
 func (m *Memo) Reset(r value.Record) {
 	m.record = r
+	m.reader, _ = r.(value.Reader)
 	for _, i := range m.candidates {
 		m.entered[i] = false
 	}
 	m.candidates = m.candidates[:0]
 	m.gathered = false
 	m.state = nil // as long as the bucket is not known
-	m.state = m.stateOf(m.set.bucket(m.set.sort(r)))
+	m.state = m.sort()
 	clear(m.known)
 	clear(m.looked)
 	clear(m.scanned)
+}
+
+// sort finds the state of the bucket that the event falls into.
+func (m *Memo) sort() *state {
+	sig := m.set.sort(m.read(m.set.slots))
+	for i := range m.sorted {
+		if m.sorted[i].signature == sig {
+			return m.sorted[i].state
+		}
+	}
+	b := m.set.bucket(sig)
+	s := m.stateOf(b)
+	if b.number < maxBuckets {
+		m.sorted = append(m.sorted, sorted{sig, s})
+	}
+	return s
+}
+
+// read reads fields. The values are valid until the next read.
+func (m *Memo) read(slots []int) []value.Value {
+	for len(m.values) < len(slots) {
+		m.values = append(m.values, value.Value{})
+	}
+	values := m.values[:len(slots)]
+	if m.reader != nil {
+		m.reader.Fields(slots, values)
+		return values
+	}
+	for i, slot := range slots {
+		values[i] = m.record.Field(slot)
+	}
+	return values
 }
 
 func (m *Memo) stateOf(b *bucket) *state {
@@ -81,14 +125,17 @@ func (m *Memo) Candidates() []int32 {
 	}
 	m.gathered = true
 	m.enter(m.always)
+	values := m.read(m.entering)
 	for i := range m.tables {
-		if m.tables[i].enters && !m.looked[i] {
-			m.look(int32(i))
+		if m.tables[i].enters {
+			m.lookFor(int32(i), &values[0])
+			values = values[1:]
 		}
 	}
 	for i := range m.scans {
-		if m.scans[i].enters && !m.scanned[i] {
-			m.scan(int32(i))
+		if m.scans[i].enters {
+			m.scanIn(int32(i), &values[0])
+			values = values[1:]
 		}
 	}
 	for _, i := range m.asked {
@@ -136,11 +183,13 @@ func (m *Memo) find(i int32) {
 	switch {
 	case t.table >= 0:
 		if !m.looked[t.table] {
-			m.look(t.table)
+			v := m.record.Field(m.tables[t.table].slot)
+			m.lookFor(t.table, &v)
 		}
 	case t.scan >= 0:
 		if !m.scanned[t.scan] {
-			m.scan(t.scan)
+			v := m.record.Field(m.scans[t.scan].slot)
+			m.scanIn(t.scan, &v)
 		}
 	case t.cond.eval(m.record):
 		m.known[i] = yes
@@ -150,11 +199,13 @@ func (m *Memo) find(i int32) {
 	}
 }
 
-// scan finds out which predicates have a pattern that a field's values fit.
-func (m *Memo) scan(scan int32) {
+// scanIn finds out which predicates have a pattern that a field's values fit.
+func (m *Memo) scanIn(scan int32, v *value.Value) {
+	if m.scanned[scan] {
+		return
+	}
 	m.scanned[scan] = true
 	s, pass := &m.scans[scan], m.passes[scan]
-	v := m.record.Field(s.slot)
 	switch v.Kind() {
 	case value.KindString:
 		m.fits = pass.Scan(v.Text(), m.fits[:0])
@@ -171,11 +222,13 @@ func (m *Memo) scan(scan int32) {
 	}
 }
 
-// look finds out which predicates compare a field with a value that it has.
-func (m *Memo) look(table int32) {
+// lookFor finds out which predicates compare a field with a value that it has.
+func (m *Memo) lookFor(table int32, v *value.Value) {
+	if m.looked[table] {
+		return
+	}
 	m.looked[table] = true
 	t := &m.tables[table]
-	v := m.record.Field(t.slot)
 	switch v.Kind() {
 	case value.KindString:
 		for _, i := range t.of(v.Text()) {

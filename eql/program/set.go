@@ -26,8 +26,9 @@ type Set struct {
 	trees  []*node
 	costly func(slot int) bool
 
-	// sorted are the tables of the fields that sort events into buckets.
+	// sorted are the tables of the fields that sort events into buckets, slots these fields.
 	sorted []table
+	slots  []int
 	// facts numbers the predicates of these fields, by name.
 	facts map[string]int
 	// linked are the buckets so far; linking adds to a copy.
@@ -58,8 +59,8 @@ type signature [4]uint64
 
 const (
 	maxFacts = len(signature{}) * 64
-	// maxBuckets bounds the memory. A cluster has about five.
-	maxBuckets = 32
+	// maxBuckets bounds the memory. A cluster has about twenty.
+	maxBuckets = 64
 )
 
 // NewSet links stages. A stage is known by its index from then on.
@@ -77,6 +78,10 @@ func NewSet(stages []*Stage, o SetOptions) *Set {
 		s.learn(tree)
 	}
 	s.sorted = slices.DeleteFunc(s.sorted, func(t table) bool { return len(t.rows) == 0 })
+	for i := range s.sorted {
+		s.sorted[i].complete()
+		s.slots = append(s.slots, s.sorted[i].slot)
+	}
 	s.linked.Store(&buckets{})
 	return s
 }
@@ -127,11 +132,10 @@ func (s *Set) learn(n *node) {
 	}
 }
 
-// sort returns which facts hold for an event.
-func (s *Set) sort(r value.Record) (sig signature) {
-	for i := range s.sorted {
-		t := &s.sorted[i]
-		v := r.Field(t.slot)
+// sort returns which facts hold for an event that has these values in the set's slots.
+func (s *Set) sort(values []value.Value) (sig signature) {
+	for i := range values {
+		t, v := &s.sorted[i], &values[i]
 		switch v.Kind() {
 		case value.KindString:
 			sig.set(t.of(v.Text()))

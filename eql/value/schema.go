@@ -7,6 +7,14 @@ type Record interface {
 	Field(slot int) Value
 }
 
+// Reader is a Record that reads several fields at once: a program asks for some
+// of nearly every event, and a call for each would cost more than the reading.
+type Reader interface {
+	Record
+	// Fields sets into[i] to what Field returns for slots[i].
+	Fields(slots []int, into []Value)
+}
+
 // Type is what a field's values are.
 type Type uint8
 

@@ -16,6 +16,10 @@ type Packer struct {
 	own, shared *shape
 	writer      writer
 	reader      reader
+	// rest and part are what an event is divided into while it is packed; audit is the former's.
+	rest  event.Event
+	part  shared
+	audit event.Audit
 }
 
 // shared is the part of an event that many others have as well.
@@ -32,6 +36,7 @@ type shared struct {
 	Caller           event.Pod
 	SourceIPs        []string
 	UserAgent        string
+	Session          *event.Session
 }
 
 // NewPacker returns a Packer.
@@ -49,26 +54,35 @@ func NewPacker() *Packer {
 
 // Pack packs an event. Both texts are valid until the next Pack.
 func (p *Packer) Pack(e *event.Event) (own, common []byte) {
-	rest := *e
-	part := shared{
+	defer func() { p.rest, p.part, p.audit = event.Event{}, shared{}, event.Audit{} }()
+	p.divide(e)
+	p.writer.out = p.writer.out[:0]
+	p.writer.begin()
+	p.writer.write(p.own, reflect.ValueOf(&p.rest).Elem())
+	end := len(p.writer.out)
+	p.writer.begin()
+	p.writer.write(p.shared, reflect.ValueOf(&p.part).Elem())
+	return p.writer.out[:end:end], p.writer.out[end:]
+}
+
+// divide divides an event into what it shares with others and the rest.
+func (p *Packer) divide(e *event.Event) {
+	p.rest = *e
+	rest := &p.rest
+	p.part = shared{
 		Source: e.Source, Kind: e.Kind, Category: e.Category, Type: e.Type, Action: e.Action, Dataset: e.Dataset, Pod: e.Pod, Container: e.Container,
+		Session: e.Session,
 	}
 	rest.Source, rest.Kind, rest.Category, rest.Type, rest.Action, rest.Dataset = "", event.KindUnknown, nil, nil, nil, ""
-	rest.Pod, rest.Container = event.Pod{}, nil
+	rest.Pod, rest.Container, rest.Session = event.Pod{}, nil, nil
 	if e.Audit != nil {
-		a := *e.Audit
+		p.audit = *e.Audit
+		a, part := &p.audit, &p.part
 		part.User, part.ImpersonatedUser, part.Caller = a.User, a.ImpersonatedUser, a.Caller
 		part.SourceIPs, part.UserAgent = a.SourceIPs, a.UserAgent
 		a.User, a.ImpersonatedUser, a.Caller, a.SourceIPs, a.UserAgent = event.AuditUser{}, nil, event.Pod{}, nil, ""
-		rest.Audit = &a
+		rest.Audit = a
 	}
-	p.writer.out = p.writer.out[:0]
-	p.writer.begin()
-	p.writer.write(p.own, reflect.ValueOf(&rest).Elem())
-	end := len(p.writer.out)
-	p.writer.begin()
-	p.writer.write(p.shared, reflect.ValueOf(&part).Elem())
-	return p.writer.out[:end:end], p.writer.out[end:]
 }
 
 // Unpack returns the event of both texts. It keeps neither.
@@ -82,7 +96,7 @@ func (p *Packer) Unpack(own, common string) (*event.Event, error) {
 		return nil, fmt.Errorf("unpack what an event shares: %w", err)
 	}
 	e.Source, e.Kind, e.Category, e.Type, e.Action, e.Dataset = part.Source, part.Kind, part.Category, part.Type, part.Action, part.Dataset
-	e.Pod, e.Container = part.Pod, part.Container
+	e.Pod, e.Container, e.Session = part.Pod, part.Container, part.Session
 	if e.Audit != nil {
 		e.Audit.User, e.Audit.ImpersonatedUser, e.Audit.Caller = part.User, part.ImpersonatedUser, part.Caller
 		e.Audit.SourceIPs, e.Audit.UserAgent = part.SourceIPs, part.UserAgent
@@ -99,5 +113,6 @@ func common() []string {
 		"get", "list", "watch", "create", "update", "patch", "delete", "v1", "pods", "secrets", "configmaps",
 		"authorization.k8s.io/decision", "authorization.k8s.io/reason", "allow", "forbid", "Forbidden",
 		string(event.BeganSession), string(event.BeganSessionOrProbe),
+		string(event.AttributionExact), string(event.AttributionCandidates), string(event.AttributionNone), event.DatasetSession,
 	}
 }

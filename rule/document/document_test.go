@@ -27,6 +27,7 @@ func everything() *Shape {
 		Optional("list", List(Text(3), 2), "Words."),
 		Optional("map", Map(Integer(0, 1), 2), "Numbers by name."),
 		Optional("any", Anything(), "What you like."),
+		Optional("either", AnyOf(Optional("a", Boolean(), "One."), Optional("b", Boolean(), "Two.")), "At least one of them."),
 		Optional("inner", Object(Required("a", Text(1), "One."), Optional("b", Text(1), "Two.")), "More."),
 	)
 }
@@ -131,6 +132,7 @@ func mistakes() map[string]struct {
 		"key twice":         {text: with("map: {a: 1, a: 1}"), want: "2:13: error: map.a: is there twice", beyond: true},
 		"key twice, deep":   {text: with("any: [{b: {a: 1, a: 1}}]"), want: "2:18: error: any[0].b.a: is there twice", beyond: true},
 		"key is no word":    {text: with("any: {[a]: 1}"), want: "2:7: error: any: a key must be a word", beyond: true},
+		"none of several":   {text: with("either: {}"), want: "2:9: error: either: needs one of the fields a, b"},
 		"deep missing":      {text: with("inner: {b: x}"), want: "2:8: error: inner.a: is missing"},
 		"deep unknown":      {text: with("inner: {a: x, c: x}"), want: `2:15: error: inner: unknown field "c", known are a, b`},
 		"alias":             {text: with("title: &x y"), want: "2:8: error: anchors and aliases are not supported", beyond: true},

@@ -168,6 +168,9 @@ func (r *Reader) checkObject(n *yaml.Node, path string, shape *Shape) {
 		}
 		seen[key.Value] = true // Also where it is wrong: then it is not missing as well.
 	}
+	if len(n.Content)/2 < shape.least {
+		r.note(n, path, "needs one of the fields "+shape.names())
+	}
 	for _, field := range shape.fields {
 		if field.required && !seen[field.name] {
 			// The object itself is not wrong: its other fields are still read.

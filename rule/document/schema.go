@@ -68,6 +68,9 @@ func (s *Shape) objectSchema() schema {
 	if len(required) > 0 {
 		out["required"] = required
 	}
+	if s.least > 0 {
+		out["minProperties"] = s.least
+	}
 	return out
 }
 

@@ -33,6 +33,7 @@ type Shape struct {
 	items  *Shape  // of a list or a mapping
 	most   int     // elements of a list or mapping, bytes of a text
 	words  []string
+	least  int // fields of an object
 
 	// pattern is what a text must match, and must says so to people.
 	pattern *regexp.Regexp
@@ -61,6 +62,9 @@ func Optional(name string, shape *Shape, doc string) Field {
 
 // Object is a mapping with these fields and no others.
 func Object(fields ...Field) *Shape { return &Shape{kind: object, fields: fields} }
+
+// AnyOf is an Object with at least one of these fields, all of which are optional.
+func AnyOf(fields ...Field) *Shape { return &Shape{kind: object, fields: fields, least: 1} }
 
 // Map is a mapping with keys of the document's own choice, at most so many.
 func Map(values *Shape, most int) *Shape { return &Shape{kind: mapping, items: values, most: most} }

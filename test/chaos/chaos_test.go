@@ -23,13 +23,14 @@ func TestShort(t *testing.T) {
 
 func short(t standalone.TB, seed uint64) options {
 	return options{
-		seed: seed, long: time.Minute, once: true, late: 3 * time.Second,
+		seed: seed, long: 5 * time.Minute, once: true, late: 3 * time.Second,
 		casts: map[plot]int{tokenUsed: 40, clientRun: 15, session: 3, shell: 3, harmless: 12},
 		rates: map[plot]float64{tokenUsed: 1.2, clientRun: 3, session: 2, shell: 2, harmless: 0.5},
 		deck: map[fault]int{
 			killAtRandom: 1, killAtStart: 1, killAtDelivery: 1, killAtPoint: len(points()), killAtRelease: 1, releasedDown: 1,
-			stopped: 1, streamDamaged: 1,
+			stopped: 1, killAtStop: 1, longAway: 1, streamDamaged: 1, recordsDamaged: 1, historyDamaged: 1,
 		},
-		out: t.Logf,
+		leastKills: len(points()) + 8,
+		out:        t.Logf,
 	}
 }

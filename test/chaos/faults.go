@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/portcullis-dev/portcullis/test/clockshift"
@@ -21,6 +22,8 @@ const (
 	killAtRelease   fault = "killed just after a release"
 	releasedDown    fault = "released while the server is down"
 	stopped         fault = "stopped gracefully"
+	killAtStop      fault = "killed while it stops"
+	longAway        fault = "away for longer than events may be late"
 	agentCut        fault = "agent's connection cut"
 	diskFull        fault = "disk full"
 	diskFullAtStart fault = "disk full, and the server killed"
@@ -28,6 +31,8 @@ const (
 	diskHangs       fault = "disk hangs"
 	blockDamaged    fault = "bit flipped in the store's messages"
 	streamDamaged   fault = "description of a stream damaged"
+	recordsDamaged  fault = "bit flipped in the store's records"
+	historyDamaged  fault = "bit flipped in the pods' history"
 	clockJumps      fault = "clock jumps before a start, and back"
 	clockSet        fault = "clock set while the server runs, and back"
 	peerClockJumps  fault = "API server's clock jumps"
@@ -38,9 +43,10 @@ const (
 func (s *suite) faults() map[fault]func(context.Context) error {
 	return map[fault]func(context.Context) error{
 		killAtRandom: s.killAtRandom, killAtStart: s.killAtStart, killAtDelivery: s.killAtDelivery, killAtPoint: s.killAtPoint,
-		killAtRelease: s.killAfterRelease, releasedDown: s.releaseWhileDown, stopped: s.stop,
+		killAtRelease: s.killAfterRelease, releasedDown: s.releaseWhileDown, stopped: s.stop, killAtStop: s.killAtStop, longAway: s.stayAway,
 		diskFull: s.fillDisk, diskFullAtStart: s.fillDiskAndKill, diskSlow: s.slowDisk, diskHangs: s.hangDisk,
-		blockDamaged: s.damageBlock, streamDamaged: s.damageDescription, clockJumps: s.jump, clockSet: s.setClock, peerClockJumps: s.jumpOfAPIServer, apiServerDown: s.restartAPIServer,
+		blockDamaged: s.damageBlock, streamDamaged: s.damageDescription, recordsDamaged: s.damageRecords, historyDamaged: s.damageHistory,
+		clockJumps: s.jump, clockSet: s.setClock, peerClockJumps: s.jumpOfAPIServer, apiServerDown: s.restartAPIServer,
 	}
 }
 
@@ -92,21 +98,50 @@ func (s *suite) killAtPoint(ctx context.Context) error {
 	}
 	p := points()[s.nextKill%len(points())]
 	s.nextKill++
+	for range pointTries {
+		hit, err := s.killAtThis(ctx, p)
+		if err != nil {
+			return err
+		}
+		if err := s.server.restart(ctx); hit || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pointTries is how often a point is tried until the server gets there.
+const pointTries = 3
+
+// killAtThis kills it at one point, and reports whether it got there. If not, it is killed all the same.
+func (s *suite) killAtThis(ctx context.Context, p point) (hit bool, err error) {
 	s.wait(ctx, 500*time.Millisecond)
-	disarm, err := s.points.Arm(s.server.process.PID(), p.function)
+	if p.after != "" {
+		if _, err := s.dieAt(ctx, p.after); err != nil {
+			return false, err
+		}
+		s.server.start() //nolint:contextcheck // the process ends with the suite, not with a context
+	}
+	if hit, err = s.dieAt(ctx, p.function); hit {
+		s.hits[p.when]++
+	} else {
+		s.misses[p.when]++
+	}
+	return hit, err
+}
+
+// dieAt has the process end as it enters a function, or after some seconds if it does not.
+func (s *suite) dieAt(ctx context.Context, function string) (hit bool, err error) {
+	disarm, err := s.points.Arm(s.server.process.PID(), function)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if s.server.awaitEnd(ctx, 8*time.Second) {
-		s.hits[p.when]++
-		return s.server.restart(ctx)
+		return true, nil
 	}
-	s.misses[p.when]++
-	if err := disarm(); err != nil {
-		return err
-	}
+	err = disarm()
 	s.server.kill()
-	return s.server.restart(ctx)
+	return false, err
 }
 
 // killAfterRelease deletes a quarantine and kills the server before it can have taken much notice.
@@ -141,6 +176,22 @@ func (s *suite) stop(ctx context.Context) error {
 	if err := s.server.stop(); err != nil {
 		return err
 	}
+	return s.server.restart(ctx)
+}
+
+// killAtStop kills it while it drains.
+func (s *suite) killAtStop(ctx context.Context) error {
+	s.wait(ctx, time.Second)
+	if err := syscall.Kill(s.server.process.PID(), syscall.SIGTERM); err != nil {
+		return fmt.Errorf("ask the server to stop: %w", err)
+	}
+	s.wait(ctx, time.Second)
+	if s.server.ended() { // It was quick, and that was no kill.
+		if err := s.server.stop(); err != nil {
+			return err
+		}
+	}
+	s.server.kill()
 	return s.server.restart(ctx)
 }
 
@@ -281,12 +332,7 @@ func (s *suite) live(ctx context.Context) error {
 
 // startWithClock kills the server once everything has arrived and been concluded, and starts it with another clock.
 func (s *suite) startWithClock(ctx context.Context, ahead time.Duration) error {
-	limited, cancel := context.WithTimeout(ctx, readyPatience)
-	defer cancel()
-	if err := s.feed.quiesce(limited); err != nil {
-		return err
-	}
-	if err := s.awaitMade(ctx, 20*time.Second); err != nil {
+	if err := s.rest(ctx); err != nil {
 		return err
 	}
 	s.server.kill()
@@ -295,6 +341,16 @@ func (s *suite) startWithClock(ctx context.Context, ahead time.Duration) error {
 		return err
 	}
 	return s.awaitClocks(ctx, ahead)
+}
+
+// rest has nothing new happen, and waits until everything has arrived and is concluded.
+func (s *suite) rest(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, readyPatience)
+	defer cancel()
+	if err := s.feed.quiesce(limited); err != nil {
+		return err
+	}
+	return s.awaitMade(ctx, 20*time.Second)
 }
 
 // jumpOfAPIServer sets an API server's clock. It is known as soon as a canary has come back.
@@ -309,6 +365,10 @@ func (s *suite) jumpOfAPIServer(ctx context.Context) error {
 	by := s.feed.servers[s.random.IntN(len(s.feed.servers))]
 	by.SetAhead(time.Duration(s.random.Int64N(int64(4*time.Minute))) - 2*time.Minute)
 	if err := s.awaitClocks(ctx, 0); err != nil {
+		return err
+	}
+	s.server.kill() // What was measured is stored already.
+	if err := s.server.restart(ctx); err != nil {
 		return err
 	}
 	s.feed.resume()

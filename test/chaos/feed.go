@@ -43,7 +43,10 @@ type feed struct {
 	late time.Duration
 
 	casting atomic.Pointer[casting]
-	paused  atomic.Bool
+	// paused: no story happens. still: nothing at all does. prompt: sources tell at once what they have.
+	paused, still, prompt atomic.Bool
+	// backOff, if it is set, is what API servers wait for before they try again with what they have recorded meanwhile.
+	backOff atomic.Pointer[chan struct{}]
 	// repeats are batches that are to be sent again.
 	repeats atomic.Int64
 	// onWrite is called once, after the next delivery was written and before it is answered.
@@ -94,7 +97,7 @@ func (f *feed) run(ctx context.Context, stop <-chan struct{}) {
 
 // beat has some stories happen, and each API server tell what it has recorded.
 func (f *feed) beat(ctx context.Context, now time.Time) {
-	if f.ledger.underWay() > maxUnderWay {
+	if f.still.Load() || f.ledger.underWay() > maxUnderWay {
 		return
 	}
 	recorded := make([][]*auditv1.Event, len(f.servers))
@@ -154,7 +157,7 @@ func (f *feed) tell(ctx context.Context, s *story, recorded [][]*auditv1.Event) 
 
 // delay is nothing more often than not, and at most the given time.
 func (f *feed) delay(most time.Duration) time.Duration {
-	if f.random.IntN(3) > 0 {
+	if f.random.IntN(3) > 0 || f.prompt.Load() {
 		return 0
 	}
 	return time.Duration(f.random.Int64N(int64(most)))
@@ -220,10 +223,16 @@ const (
 
 // send delivers a body after a while.
 func (f *feed) send(ctx context.Context, by *serverprocess.APIServer, body []byte, after time.Duration, arrived func(), what string, events int) {
+	backOff := f.backOff.Load()
 	f.delivering.Go(func() {
-		select {
-		case <-time.After(after):
-		case <-ctx.Done():
+		pause(ctx, after)
+		if backOff != nil {
+			select {
+			case <-*backOff:
+			case <-ctx.Done():
+			}
+		}
+		if ctx.Err() != nil {
 			return
 		}
 		if err := by.Deliver(f.traced(ctx), body); err != nil {
@@ -252,7 +261,10 @@ func (f *feed) quiesce(ctx context.Context) error {
 	return f.settle(ctx)
 }
 
-func (f *feed) resume() { f.paused.Store(false) }
+func (f *feed) resume() {
+	f.still.Store(false)
+	f.paused.Store(false)
+}
 
 // settle waits until everything but the noise of this moment has arrived.
 func (f *feed) settle(ctx context.Context) error {

@@ -19,9 +19,19 @@ type story struct {
 	begun time.Time
 	// atRisk: some of it was in a store that was damaged on purpose.
 	atRisk bool
+	// late: the server heard of it only after more time than it waits for.
+	late bool
+	// forgotten: it was detected, and the record of that was damaged on purpose.
+	forgotten bool
 }
 
 func (s *story) expect(rule string) { s.rules = append(s.rules, rule) }
+
+// tooLate reports whether a rule need not detect it, since what it needs may have been refused.
+func (s *story) tooLate(rule string) bool { return s.late && brief(rule) }
+
+// due reports whether a rule must detect it.
+func (s *story) due(rule string) bool { return !s.atRisk && !s.tooLate(rule) }
 
 // happening is a detection: of a rule, and what completed it.
 type happening struct{ rule, mark string }
@@ -107,9 +117,42 @@ func (l *ledger) risk(made map[happening]bool) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.stories {
-		if !s.atRisk && slices.ContainsFunc(s.rules, func(r string) bool { return !made[happening{r, s.mark}] }) {
+		if !s.atRisk && slices.ContainsFunc(s.rules, func(r string) bool { return s.due(r) && !made[happening{r, s.mark}] }) {
 			s.atRisk = true
 			n++
+		}
+	}
+	return n
+}
+
+// forget marks the stories that are made: the record of that is about to be damaged.
+func (l *ledger) forget(made map[happening]bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.stories {
+		s.forgotten = s.forgotten || slices.ContainsFunc(s.rules, func(r string) bool { return made[happening{r, s.mark}] })
+	}
+}
+
+// overdue marks the stories that are not made yet: the server will hear of them too late.
+func (l *ledger) overdue(made map[happening]bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.stories {
+		s.late = s.late || slices.ContainsFunc(s.rules, func(r string) bool { return s.due(r) && !made[happening{r, s.mark}] })
+	}
+}
+
+// refused is how many detections were not made since the server heard of their events too late.
+func (l *ledger) refused(made map[happening]bool) int {
+	n := 0
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.stories {
+		for _, r := range s.rules {
+			if s.tooLate(r) && !made[happening{r, s.mark}] {
+				n++
+			}
 		}
 	}
 	return n
@@ -129,7 +172,7 @@ func (l *ledger) missing(made map[happening]bool) []happening {
 	var out []happening
 	for _, s := range l.stories {
 		for _, r := range s.rules {
-			if h := (happening{r, s.mark}); !made[h] && !s.atRisk {
+			if h := (happening{r, s.mark}); !made[h] && s.due(r) {
 				out = append(out, h)
 			}
 		}

@@ -46,6 +46,9 @@ func responds(rule string) bool {
 	return rule == tokenRule || rule == clientRule || rule == forbiddenRule
 }
 
+// brief reports whether a rule looks back for a second only. Others look at one event, or back for a minute.
+func brief(rule string) bool { return rule == clientRule || rule == forbiddenRule }
+
 // rest is how long after a story its pod is left alone: longer than any rule looks back.
 func (p plot) rest() time.Duration {
 	switch p {

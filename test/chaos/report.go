@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -23,16 +24,28 @@ type report struct {
 // problems are why the exit status is not zero.
 func (r *report) problems() []string {
 	out := slices.Clone(r.verdict.complaints)
-	if r.verdict.damaged > 0 && r.suite.damages.messages+r.suite.damages.bytes == 0 {
-		out = append(out, fmt.Sprintf("%d detections were lost to damage, and the server has counted none of it", r.verdict.damaged))
+	if lost := r.verdict.damaged + r.verdict.undone; lost > 0 && !r.suite.damages.told() {
+		out = append(out, fmt.Sprintf("%d detections or releases were lost to damage, and the server has counted none of it", lost))
+	}
+	if r.suite.injected[longAway] > 0 && r.suite.refused == 0 {
+		out = append(out, "the server was away for long, and has counted nothing as too late")
+	}
+	if r.verdict.expected == 0 {
+		out = append(out, "nothing has happened that is to be detected")
+	}
+	if kills := r.kills(); kills < r.suite.opts.leastKills {
+		out = append(out, fmt.Sprintf("the server was killed %d times, which proves too little: it must be %d", kills, r.suite.opts.leastKills))
 	}
 	for _, p := range points() {
-		if r.suite.hits[p.when] == 0 && r.suite.misses[p.when] > 2 {
+		if r.suite.hits[p.when] == 0 && r.suite.misses[p.when] >= pointTries {
 			out = append(out, fmt.Sprintf("the server never got to be killed where: %s; it no longer enters %s", p.when, p.function))
 		}
 	}
 	return out
 }
+
+// kills is how often the server's process ended without warning.
+func (r *report) kills() int { return r.suite.server.life - len(r.suite.server.graceful) }
 
 // print writes what was found to be wrong, and then the table.
 func (r *report) print(w io.Writer) error {
@@ -68,8 +81,11 @@ func (r *report) printFaults(w io.Writer) {
 			fmt.Fprintf(w, "    at: %s\t%d of %d\n", p.when, s.hits[p.when], n)
 		}
 	}
+	for _, bucket := range slices.Sorted(maps.Keys(s.damages.records)) {
+		fmt.Fprintf(w, "    flipped in: %s\t%d\n", bucket, s.damages.records[bucket])
+	}
 	fmt.Fprintf(w, "  receiver of detections refused\t%d\n", r.receiverFailed)
-	fmt.Fprintf(w, "  ends without warning in all\t%d\n", s.server.life-len(s.server.graceful))
+	fmt.Fprintf(w, "  ends without warning in all\t%d, at least %d\n", r.kills(), s.opts.leastKills)
 	if s.points == nil {
 		fmt.Fprintln(w, "  (killing at chosen points is not possible here)\t")
 	}
@@ -104,6 +120,11 @@ func (r *report) printVerdict(w io.Writer) {
 	} {
 		fmt.Fprintf(w, "  %s\t%d\n", line.what, line.n)
 	}
+	if r.suite.injected[longAway] > 0 {
+		fmt.Fprintf(w, "  not made when it came too late\t%d\n", r.suite.tooLate)
+		fmt.Fprintf(w, "    nor after the next start, which allowed for more\t%d\n", v.tooLate)
+		fmt.Fprintf(w, "    counted by the server as too late\t%.0f events\n", r.suite.refused)
+	}
 	if d.atRisk > 0 {
 		fmt.Fprintf(w, "  at risk when a disk was damaged on purpose\t%d\n", d.atRisk)
 		fmt.Fprintf(w, "    lost to that\t%d\n", v.damaged)
@@ -112,6 +133,7 @@ func (r *report) printVerdict(w io.Writer) {
 	fmt.Fprintln(w, "QUARANTINES\t")
 	fmt.Fprintf(w, "  expected\t%d\n", v.quarantines)
 	fmt.Fprintf(w, "  released\t%d\n", v.released)
+	fmt.Fprintf(w, "    undone as the record of it was damaged\t%d\n", v.undone)
 	fmt.Fprintf(w, "  wrong\t%d\n", v.quarantinesWrong)
 }
 

@@ -36,6 +36,8 @@ type options struct {
 	rates map[plot]float64
 	// deck is how often each fault is injected until all have been.
 	deck map[fault]int
+	// leastKills is how often the server must have been killed: with fewer, nothing is proven.
+	leastKills int
 	// out is told how it goes, a line at a time.
 	out func(format string, args ...any)
 }
@@ -70,7 +72,10 @@ type suite struct {
 	// hits are the kills at each point, misses the times that it was not reached.
 	hits, misses map[string]int
 	damages      damages
-	waits        []outage
+	// refused is what the server counted as too late to be joined, tooLate how many detections were not made of it then.
+	refused float64
+	tooLate int
+	waits   []outage
 }
 
 // outage is how long it took until the server was ready again after something that was no restart.
@@ -131,6 +136,7 @@ func setUp(t standalone.TB, opts options) (*suite, error) {
 	s := &suite{
 		opts: opts, tb: t, began: time.Now(), ledger: newLedger(), random: opts.stream(1),
 		injected: map[fault]int{}, hits: map[string]int{}, misses: map[string]int{},
+		damages: damages{records: map[string]int{}, forgotten: map[string]bool{}},
 	}
 	s.receiver = openReceiver(t, opts.stream(2))
 	if opts.disk {
@@ -237,8 +243,7 @@ func (s *suite) begin(ctx context.Context, sizes map[plot]int) error {
 }
 
 // awaitClocks waits until the server has measured how far the API servers' clocks are off from its own, which is ahead of
-// ours, and has stored it. That it does with the next canary: a process that is killed before leaves the next one to correct
-// times by what was right before a jump, until a canary has come back.
+// ours.
 func (s *suite) awaitClocks(ctx context.Context, ahead time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
@@ -246,10 +251,6 @@ func (s *suite) awaitClocks(ctx context.Context, ahead time.Duration) error {
 		if err := s.site.AwaitClock(ctx, "audit/"+a.Name, a.Ahead()-ahead); err != nil {
 			return err
 		}
-	}
-	select {
-	case <-time.After(3 * s.site.Config.Audit.CanaryPeriod.Duration):
-	case <-ctx.Done():
 	}
 	return nil
 }
@@ -348,7 +349,7 @@ func (s *suite) conclude(ctx context.Context) (*report, error) {
 	}
 	v := judge(s.ledger.all(), evidence{
 		notices: notices, graceful: s.server.graceful,
-		quarantined: quarantined, returned: s.releases.returned(), released: s.releases.released(),
+		quarantined: quarantined, returned: s.releases.returned(), released: s.releases.released(), forgotten: s.damages.forgotten,
 	})
 	return &report{suite: s, verdict: v, receiverFailed: failed}, nil
 }

@@ -14,6 +14,8 @@ type verdict struct {
 	doubled int
 	// lost are detections that were not made; damaged those of them whose events were on a disk that was damaged on purpose.
 	lost, damaged int
+	// tooLate are those that were not made since the server heard of their events too late.
+	tooLate int
 	// wrong are detections of what did not happen, or not like that.
 	wrong int
 	// repeated are notices that had to be sent again because it was not known whether they had arrived, updated
@@ -22,6 +24,8 @@ type verdict struct {
 
 	quarantines, quarantinesWrong int
 	released                      int
+	// undone are releases that were forgotten as the record of them was damaged on purpose.
+	undone int
 	// complaints say what is not as it should be.
 	complaints []string
 }
@@ -41,6 +45,8 @@ type evidence struct {
 	// returned are the UIDs of released pods that were seen in quarantine again.
 	returned map[string]bool
 	released map[string]bool
+	// forgotten are the UIDs of the pods whose release was recorded on a disk that was damaged on purpose then.
+	forgotten map[string]bool
 }
 
 // judge compares what was seen with what happened.
@@ -60,6 +66,8 @@ func judge(stories []*story, seen evidence) *verdict {
 				v.made++
 			case s.atRisk:
 				v.damaged++
+			case s.tooLate(rule):
+				v.tooLate++
 			default:
 				v.complain(&v.lost, "lost: %s, completed by %s of %s", rule, s.mark, s.pod)
 			}
@@ -99,14 +107,14 @@ func (v *verdict) weigh(byMark map[string]*story, seen evidence) map[happening]b
 			t = &told{states: map[string]*notice{}}
 			known[n.Event.ID] = t
 		}
-		v.again(t.states[n.state()], n, seen)
+		v.again(t.states[n.state()], n, s, seen)
 		t.states[n.state()] = n
 	}
 	return made
 }
 
 // again judges a notice of which there was one before, with the same detection and state.
-func (v *verdict) again(before, n *notice, seen evidence) {
+func (v *verdict) again(before, n *notice, s *story, seen evidence) {
 	if before == nil {
 		return
 	}
@@ -114,8 +122,12 @@ func (v *verdict) again(before, n *notice, seen evidence) {
 	for life := before.life; life < n.life; life++ {
 		killed = killed || !seen.graceful[life]
 	}
+	was, is := before.content(), n.content()
+	if s.forgotten { // It was detected anew, by what was left of its events: one of a request's two, say.
+		was.events, is.events = "", ""
+	}
 	switch {
-	case before.content() != n.content():
+	case was != is:
 		v.complain(&v.doubled, "doubled: %s is told in two ways:\n  %+v\n  %+v", n.Event.ID, before.content(), n.content())
 	case before.coverage != n.coverage:
 		v.updated++
@@ -154,7 +166,7 @@ func (v *verdict) weighQuarantines(stories []*story, seen evidence) {
 		for _, rule := range s.rules {
 			if responds(rule) {
 				possible[s.pod.uid] = true
-				if !s.atRisk {
+				if s.due(rule) {
 					wanted[s.pod.uid] = s.pod
 				}
 			}
@@ -173,12 +185,20 @@ func (v *verdict) weighQuarantines(stories []*story, seen evidence) {
 		if !possible[uid] {
 			v.complain(&v.quarantinesWrong, "quarantine: pod %s is in quarantine and has done nothing", uid)
 		}
-		if seen.released[uid] {
-			v.complain(&v.quarantinesWrong, "quarantine: pod %s was released and is in quarantine again", uid)
-		}
 	}
-	for uid := range seen.returned {
-		if !seen.quarantined[uid] {
+	v.weighReleases(seen)
+}
+
+// weighReleases judges whether those who were released are.
+func (v *verdict) weighReleases(seen evidence) {
+	for uid := range seen.released {
+		switch back := seen.quarantined[uid]; {
+		case !back && !seen.returned[uid]:
+		case seen.forgotten[uid]:
+			v.undone++
+		case back:
+			v.complain(&v.quarantinesWrong, "quarantine: pod %s was released and is in quarantine again", uid)
+		default:
 			v.complain(&v.quarantinesWrong, "quarantine: pod %s was released and was in quarantine again for a while", uid)
 		}
 	}

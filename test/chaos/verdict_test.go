@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,6 +27,15 @@ func tell(life int, change func(*notice)) notice {
 	return n
 }
 
+// withEvent makes a notice of one event.
+func withEvent(id string) func(*notice) {
+	return func(n *notice) {
+		events := &n.Portcullis.Detection.Events
+		*events = slices.Grow(*events, 1)[:1]
+		(*events)[0].ID = id
+	}
+}
+
 func TestJudge(t *testing.T) {
 	inQuarantine := map[string]bool{uid: true}
 	for name, test := range map[string]struct {
@@ -47,6 +57,16 @@ func TestJudge(t *testing.T) {
 			story: func(s *story) { s.atRisk = true },
 			want:  verdict{expected: 1, damaged: 1},
 		},
+		"not made, as it came too late": {
+			story: func(s *story) { s.late, s.rules = true, []string{clientRule} },
+			want:  verdict{expected: 1, tooLate: 1},
+		},
+		"not made, and came too late for others": {
+			story:   func(s *story) { s.late = true },
+			seen:    evidence{quarantined: inQuarantine},
+			want:    verdict{expected: 1, lost: 1, quarantines: 1},
+			because: "lost: " + tokenRule,
+		},
 		"told again after a kill": {
 			seen: evidence{notices: []notice{tell(1, nil), tell(2, nil)}, quarantined: inQuarantine},
 			want: verdict{expected: 1, made: 1, notices: 2, repeated: 1, quarantines: 1},
@@ -67,6 +87,16 @@ func TestJudge(t *testing.T) {
 		},
 		"told differently after a kill": {
 			seen:    evidence{notices: []notice{tell(1, nil), tell(2, func(n *notice) { n.Process.EntityID = "another" })}, quarantined: inQuarantine},
+			want:    verdict{expected: 1, made: 1, doubled: 1, notices: 2, quarantines: 1},
+			because: "told in two ways",
+		},
+		"told of another event after that was forgotten": {
+			story: func(s *story) { s.forgotten = true },
+			seen:  evidence{notices: []notice{tell(1, nil), tell(2, withEvent("another"))}, quarantined: inQuarantine},
+			want:  verdict{expected: 1, made: 1, repeated: 1, notices: 2, quarantines: 1},
+		},
+		"told of another event": {
+			seen:    evidence{notices: []notice{tell(1, nil), tell(2, withEvent("another"))}, quarantined: inQuarantine},
 			want:    verdict{expected: 1, made: 1, doubled: 1, notices: 2, quarantines: 1},
 			because: "told in two ways",
 		},
@@ -103,6 +133,10 @@ func TestJudge(t *testing.T) {
 		"released": {
 			seen: evidence{notices: []notice{tell(1, nil)}, released: inQuarantine},
 			want: verdict{expected: 1, made: 1, notices: 1, released: 1},
+		},
+		"released, and that forgotten": {
+			seen: evidence{notices: []notice{tell(1, nil)}, released: inQuarantine, quarantined: inQuarantine, forgotten: inQuarantine},
+			want: verdict{expected: 1, made: 1, notices: 1, released: 1, undone: 1},
 		},
 		"released, and in quarantine again": {
 			seen:    evidence{notices: []notice{tell(1, nil)}, released: inQuarantine, quarantined: inQuarantine},

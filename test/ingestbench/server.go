@@ -107,6 +107,10 @@ func server(in io.Reader, out io.Writer, open int) (err error) {
 		return err
 	}
 	for asked := bufio.NewScanner(in); asked.Scan(); {
+		// What is acknowledged is not joined yet, and that is part of what it costs.
+		if err = await(func() bool { return gauge(registry, "portcullis_bus_waiting") == 0 }); err != nil {
+			return fmt.Errorf("the join does not come to an end: %w", err)
+		}
 		if err = answers.Encode(p.usage(registry)); err != nil {
 			return err
 		}
@@ -155,22 +159,34 @@ func (p *pipeline) open(ctx context.Context, count int, registry *prometheus.Reg
 			return err
 		}
 	}
-	for deadline := time.Now().Add(2 * time.Minute); openSequences(registry) < count; time.Sleep(10 * time.Millisecond) {
+	if err := await(func() bool { return openSequences(registry) >= count }); err != nil {
+		return fmt.Errorf("%d sequences are open, want %d: %w", openSequences(registry), count, err)
+	}
+	return nil
+}
+
+// await waits until something is so.
+func await(so func() bool) error {
+	for deadline := time.Now().Add(2 * time.Minute); !so(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d sequences are open, want %d", openSequences(registry), count)
+			return errors.New("it takes too long")
 		}
 	}
 	return nil
 }
 
-// openSequences asks the correlator's metrics.
 func openSequences(registry *prometheus.Registry) int {
+	return gauge(registry, "portcullis_correlator_open_partials")
+}
+
+// gauge asks the server's metrics. It is -1 if there is none of that name.
+func gauge(registry *prometheus.Registry, name string) int {
 	families, err := registry.Gather()
 	if err != nil {
 		return -1
 	}
 	for _, f := range families {
-		if f.GetName() == "portcullis_correlator_open_partials" {
+		if f.GetName() == name {
 			return int(f.GetMetric()[0].GetGauge().GetValue())
 		}
 	}

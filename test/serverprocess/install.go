@@ -43,8 +43,8 @@ func (s *Site) connect(t standalone.TB) {
 	}
 }
 
-// render renders the chart.
-func render(t standalone.TB, values string) []client.Object {
+// Render renders the chart with these values, without its CRDs.
+func Render(t standalone.TB, values string) []client.Object {
 	t.Helper()
 	home := t.TempDir() // no configuration, cache or plugins of the person who runs the test
 	//nolint:gosec // who runs the tests names the directory

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -41,7 +42,11 @@ func (s *Site) certify(t standalone.TB) {
 	if err != nil {
 		t.Fatalf("the server's certificate: %v", err)
 	}
-	s.trust = serving.Trust
+	sink, err := s.store.EnsureSink(t.Context(), s.Config.PKI.ExtraNames)
+	if err != nil {
+		t.Fatalf("the sink's certificate: %v", err)
+	}
+	s.trust = slices.Concat(serving.Trust, sink.Trust)
 	s.write(t, "ca.crt", serving.Trust.PEM())
 }
 

@@ -87,7 +87,7 @@ func New(t standalone.TB, opts Options) *Site {
 		s.binary = Build(t, s.dir)
 	}
 	s.connect(t)
-	objects := render(t, opts.Values)
+	objects := Render(t, opts.Values)
 	s.configure(t, objects, opts)
 	s.install(t, objects)
 	s.certify(t)
@@ -144,14 +144,26 @@ func (s *Site) configure(t standalone.TB, objects []client.Object, opts Options)
 	if opts.Configure != nil {
 		opts.Configure(c)
 	}
-	text, err := yaml.Marshal(c)
+	if err := s.writeConfig(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Reconfigure changes what the server's next process runs with.
+func (s *Site) Reconfigure(change func(*config.Config)) error {
+	change(&s.Config)
+	return s.writeConfig()
+}
+
+func (s *Site) writeConfig() error {
+	text, err := yaml.Marshal(&s.Config)
 	if err != nil {
-		t.Fatalf("encode the configuration: %v", err)
+		return fmt.Errorf("encode the configuration: %w", err)
 	}
 	if _, err := config.Parse(text); err != nil {
-		t.Fatalf("the test's configuration: %v", err)
+		return fmt.Errorf("the test's configuration: %w", err)
 	}
-	s.write(t, "config.yaml", text)
+	return os.WriteFile(s.file("config.yaml"), text, 0o600)
 }
 
 func (s *Site) file(name string) string { return filepath.Join(s.dir, name) }

@@ -530,6 +530,7 @@ type Command struct {
 	// Types that are valid to be assigned to What:
 	//
 	//	*Command_EndSession
+	//	*Command_Flush
 	What          isCommand_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -588,6 +589,15 @@ func (x *Command) GetEndSession() *EndSession {
 	return nil
 }
 
+func (x *Command) GetFlush() *Flush {
+	if x != nil {
+		if x, ok := x.What.(*Command_Flush); ok {
+			return x.Flush
+		}
+	}
+	return nil
+}
+
 type isCommand_What interface {
 	isCommand_What()
 }
@@ -596,7 +606,51 @@ type Command_EndSession struct {
 	EndSession *EndSession `protobuf:"bytes,2,opt,name=end_session,json=endSession,proto3,oneof"`
 }
 
+type Command_Flush struct {
+	Flush *Flush `protobuf:"bytes,3,opt,name=flush,proto3,oneof"`
+}
+
 func (*Command_EndSession) isCommand_What() {}
+
+func (*Command_Flush) isCommand_What() {}
+
+// Flush asks for everything that the kernel had recorded when the agent read this. The
+// batches that hold it come before the answer, on the same stream or an earlier one.
+type Flush struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Flush) Reset() {
+	*x = Flush{}
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Flush) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Flush) ProtoMessage() {}
+
+func (x *Flush) ProtoReflect() protoreflect.Message {
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Flush.ProtoReflect.Descriptor instead.
+func (*Flush) Descriptor() ([]byte, []int) {
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{5}
+}
 
 // EndSession asks for the end of an entry leader with all its descendants, and
 // of nothing else. What it names must agree, or nothing is ended.
@@ -606,14 +660,17 @@ type EndSession struct {
 	EntityId  string     `protobuf:"bytes,1,opt,name=entity_id,json=entityId,proto3" json:"entity_id,omitempty"`
 	Container *Container `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"`
 	// main_process permits to end a container's first process, and thereby the container.
-	MainProcess   bool `protobuf:"varint,3,opt,name=main_process,json=mainProcess,proto3" json:"main_process,omitempty"`
+	MainProcess bool `protobuf:"varint,3,opt,name=main_process,json=mainProcess,proto3" json:"main_process,omitempty"`
+	// reason is shown at the session's terminal before it ends, where there is one
+	// and the agent may write to it. The agent shortens and escapes it.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EndSession) Reset() {
 	*x = EndSession{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[5]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -625,7 +682,7 @@ func (x *EndSession) String() string {
 func (*EndSession) ProtoMessage() {}
 
 func (x *EndSession) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[5]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -638,7 +695,7 @@ func (x *EndSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSession.ProtoReflect.Descriptor instead.
 func (*EndSession) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{5}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *EndSession) GetEntityId() string {
@@ -662,6 +719,13 @@ func (x *EndSession) GetMainProcess() bool {
 	return false
 }
 
+func (x *EndSession) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type CommandResult struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -676,7 +740,7 @@ type CommandResult struct {
 
 func (x *CommandResult) Reset() {
 	*x = CommandResult{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[6]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -688,7 +752,7 @@ func (x *CommandResult) String() string {
 func (*CommandResult) ProtoMessage() {}
 
 func (x *CommandResult) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[6]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -701,7 +765,7 @@ func (x *CommandResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandResult.ProtoReflect.Descriptor instead.
 func (*CommandResult) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{6}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CommandResult) GetId() string {
@@ -742,7 +806,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[7]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -754,7 +818,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[7]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -767,7 +831,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{7}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Welcome) GetServerTime() *timestamppb.Timestamp {
@@ -788,7 +852,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[8]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +864,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[8]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +877,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{8}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Ping) GetNumber() uint64 {
@@ -833,7 +897,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[9]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +909,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[9]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +922,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{9}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Pong) GetNumber() uint64 {
@@ -885,7 +949,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[10]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -897,7 +961,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[10]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -910,7 +974,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{10}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Ack) GetSequence() uint64 {
@@ -934,7 +998,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[11]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -946,7 +1010,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[11]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +1023,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{11}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Batch) GetSequence() uint64 {
@@ -1007,7 +1071,7 @@ type Lost struct {
 
 func (x *Lost) Reset() {
 	*x = Lost{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[12]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1083,7 @@ func (x *Lost) String() string {
 func (*Lost) ProtoMessage() {}
 
 func (x *Lost) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[12]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1096,7 @@ func (x *Lost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lost.ProtoReflect.Descriptor instead.
 func (*Lost) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{12}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Lost) GetRingFull() uint64 {
@@ -1104,14 +1168,17 @@ type Event struct {
 	//	*Event_Open
 	//	*Event_Exit
 	//	*Event_Limit
-	What          isEvent_What `protobuf_oneof:"what"`
+	What isEvent_What `protobuf_oneof:"what"`
+	// first is set if an earlier process of the agent had sent this already and did
+	// not learn that it arrived: the event is still the one that it was then.
+	First         *Sent `protobuf:"bytes,9,opt,name=first,proto3" json:"first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[13]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1123,7 +1190,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[13]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1136,7 +1203,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{13}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Event) GetSequence() uint64 {
@@ -1210,6 +1277,13 @@ func (x *Event) GetLimit() *LimitExceeded {
 	return nil
 }
 
+func (x *Event) GetFirst() *Sent {
+	if x != nil {
+		return x.First
+	}
+	return nil
+}
+
 type isEvent_What interface {
 	isEvent_What()
 }
@@ -1238,6 +1312,59 @@ func (*Event_Exit) isEvent_What() {}
 
 func (*Event_Limit) isEvent_What() {}
 
+// Sent names an event as the agent process that sent it first did.
+type Sent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	Sequence      uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sent) Reset() {
+	*x = Sent{}
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sent) ProtoMessage() {}
+
+func (x *Sent) ProtoReflect() protoreflect.Message {
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sent.ProtoReflect.Descriptor instead.
+func (*Sent) Descriptor() ([]byte, []int) {
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Sent) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *Sent) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 // Container as the cgroup path tells: the agent asks nobody for it.
 type Container struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1249,7 +1376,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[14]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1261,7 +1388,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[14]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1274,7 +1401,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{14}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Container) GetId() string {
@@ -1315,7 +1442,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[15]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1454,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[15]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1467,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{15}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Process) GetPid() uint32 {
@@ -1462,7 +1589,7 @@ type Parent struct {
 
 func (x *Parent) Reset() {
 	*x = Parent{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[16]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1474,7 +1601,7 @@ func (x *Parent) String() string {
 func (*Parent) ProtoMessage() {}
 
 func (x *Parent) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[16]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1487,7 +1614,7 @@ func (x *Parent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parent.ProtoReflect.Descriptor instead.
 func (*Parent) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{16}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Parent) GetPid() uint32 {
@@ -1547,7 +1674,7 @@ type EntryLeader struct {
 
 func (x *EntryLeader) Reset() {
 	*x = EntryLeader{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[17]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1559,7 +1686,7 @@ func (x *EntryLeader) String() string {
 func (*EntryLeader) ProtoMessage() {}
 
 func (x *EntryLeader) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[17]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1572,7 +1699,7 @@ func (x *EntryLeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntryLeader.ProtoReflect.Descriptor instead.
 func (*EntryLeader) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{17}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *EntryLeader) GetPid() uint32 {
@@ -1632,7 +1759,7 @@ type ProcessExec struct {
 
 func (x *ProcessExec) Reset() {
 	*x = ProcessExec{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[18]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1771,7 @@ func (x *ProcessExec) String() string {
 func (*ProcessExec) ProtoMessage() {}
 
 func (x *ProcessExec) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[18]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1784,7 @@ func (x *ProcessExec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessExec.ProtoReflect.Descriptor instead.
 func (*ProcessExec) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{18}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{20}
 }
 
 // ProcessExit is the end of a process that had executed a program.
@@ -1673,7 +1800,7 @@ type ProcessExit struct {
 
 func (x *ProcessExit) Reset() {
 	*x = ProcessExit{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[19]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1685,7 +1812,7 @@ func (x *ProcessExit) String() string {
 func (*ProcessExit) ProtoMessage() {}
 
 func (x *ProcessExit) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[19]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1698,7 +1825,7 @@ func (x *ProcessExit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessExit.ProtoReflect.Descriptor instead.
 func (*ProcessExit) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{19}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ProcessExit) GetCode() uint32 {
@@ -1727,7 +1854,7 @@ type LimitExceeded struct {
 
 func (x *LimitExceeded) Reset() {
 	*x = LimitExceeded{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[20]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1739,7 +1866,7 @@ func (x *LimitExceeded) String() string {
 func (*LimitExceeded) ProtoMessage() {}
 
 func (x *LimitExceeded) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[20]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1752,7 +1879,7 @@ func (x *LimitExceeded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitExceeded.ProtoReflect.Descriptor instead.
 func (*LimitExceeded) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{20}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LimitExceeded) GetBudget() string {
@@ -1780,7 +1907,7 @@ type FileOpen struct {
 
 func (x *FileOpen) Reset() {
 	*x = FileOpen{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[21]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1792,7 +1919,7 @@ func (x *FileOpen) String() string {
 func (*FileOpen) ProtoMessage() {}
 
 func (x *FileOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[21]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1805,7 +1932,7 @@ func (x *FileOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileOpen.ProtoReflect.Descriptor instead.
 func (*FileOpen) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{21}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FileOpen) GetPath() string {
@@ -1852,17 +1979,20 @@ const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bcomplete\x18\x02 \x01(\bR\bcomplete\x12\x16\n" +
 	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x1c\n" +
-	"\tavailable\x18\x04 \x01(\bR\tavailable\"i\n" +
+	"\tavailable\x18\x04 \x01(\bR\tavailable\"\xa1\x01\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12F\n" +
 	"\vend_session\x18\x02 \x01(\v2#.portcullis.telemetry.v1.EndSessionH\x00R\n" +
-	"endSessionB\x06\n" +
-	"\x04what\"\x8e\x01\n" +
+	"endSession\x126\n" +
+	"\x05flush\x18\x03 \x01(\v2\x1e.portcullis.telemetry.v1.FlushH\x00R\x05flushB\x06\n" +
+	"\x04what\"\a\n" +
+	"\x05Flush\"\xa6\x01\n" +
 	"\n" +
 	"EndSession\x12\x1b\n" +
 	"\tentity_id\x18\x01 \x01(\tR\bentityId\x12@\n" +
 	"\tcontainer\x18\x02 \x01(\v2\".portcullis.telemetry.v1.ContainerR\tcontainer\x12!\n" +
-	"\fmain_process\x18\x03 \x01(\bR\vmainProcess\"\x89\x01\n" +
+	"\fmain_process\x18\x03 \x01(\bR\vmainProcess\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x89\x01\n" +
 	"\rCommandResult\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12:\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2 .portcullis.telemetry.v1.OutcomeR\aoutcome\x12\x14\n" +
@@ -1892,7 +2022,7 @@ const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"\x0flimited_entries\x18\x05 \x01(\x04R\x0elimitedEntries\x12#\n" +
 	"\rlimited_opens\x18\x06 \x01(\x04R\flimitedOpens\x12#\n" +
 	"\rlimited_exits\x18\a \x01(\x04R\flimitedExits\x12!\n" +
-	"\fskipped_runs\x18\b \x01(\x04R\vskippedRuns\"\xca\x03\n" +
+	"\fskipped_runs\x18\b \x01(\x04R\vskippedRuns\"\xff\x03\n" +
 	"\x05Event\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12@\n" +
@@ -1901,8 +2031,13 @@ const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"\x04exec\x18\x05 \x01(\v2$.portcullis.telemetry.v1.ProcessExecH\x00R\x04exec\x127\n" +
 	"\x04open\x18\x06 \x01(\v2!.portcullis.telemetry.v1.FileOpenH\x00R\x04open\x12:\n" +
 	"\x04exit\x18\a \x01(\v2$.portcullis.telemetry.v1.ProcessExitH\x00R\x04exit\x12>\n" +
-	"\x05limit\x18\b \x01(\v2&.portcullis.telemetry.v1.LimitExceededH\x00R\x05limitB\x06\n" +
-	"\x04what\"4\n" +
+	"\x05limit\x18\b \x01(\v2&.portcullis.telemetry.v1.LimitExceededH\x00R\x05limit\x123\n" +
+	"\x05first\x18\t \x01(\v2\x1d.portcullis.telemetry.v1.SentR\x05firstB\x06\n" +
+	"\x04what\"A\n" +
+	"\x04Sent\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\"4\n" +
 	"\tContainer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\apod_uid\x18\x02 \x01(\tR\x06podUid\"\xf4\x03\n" +
@@ -1982,7 +2117,7 @@ func file_telemetry_v1_telemetry_proto_rawDescGZIP() []byte {
 }
 
 var file_telemetry_v1_telemetry_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_telemetry_v1_telemetry_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_telemetry_v1_telemetry_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_telemetry_v1_telemetry_proto_goTypes = []any{
 	(Outcome)(0),                  // 0: portcullis.telemetry.v1.Outcome
 	(Began)(0),                    // 1: portcullis.telemetry.v1.Began
@@ -1991,63 +2126,67 @@ var file_telemetry_v1_telemetry_proto_goTypes = []any{
 	(*Hello)(nil),                 // 4: portcullis.telemetry.v1.Hello
 	(*Capability)(nil),            // 5: portcullis.telemetry.v1.Capability
 	(*Command)(nil),               // 6: portcullis.telemetry.v1.Command
-	(*EndSession)(nil),            // 7: portcullis.telemetry.v1.EndSession
-	(*CommandResult)(nil),         // 8: portcullis.telemetry.v1.CommandResult
-	(*Welcome)(nil),               // 9: portcullis.telemetry.v1.Welcome
-	(*Ping)(nil),                  // 10: portcullis.telemetry.v1.Ping
-	(*Pong)(nil),                  // 11: portcullis.telemetry.v1.Pong
-	(*Ack)(nil),                   // 12: portcullis.telemetry.v1.Ack
-	(*Batch)(nil),                 // 13: portcullis.telemetry.v1.Batch
-	(*Lost)(nil),                  // 14: portcullis.telemetry.v1.Lost
-	(*Event)(nil),                 // 15: portcullis.telemetry.v1.Event
-	(*Container)(nil),             // 16: portcullis.telemetry.v1.Container
-	(*Process)(nil),               // 17: portcullis.telemetry.v1.Process
-	(*Parent)(nil),                // 18: portcullis.telemetry.v1.Parent
-	(*EntryLeader)(nil),           // 19: portcullis.telemetry.v1.EntryLeader
-	(*ProcessExec)(nil),           // 20: portcullis.telemetry.v1.ProcessExec
-	(*ProcessExit)(nil),           // 21: portcullis.telemetry.v1.ProcessExit
-	(*LimitExceeded)(nil),         // 22: portcullis.telemetry.v1.LimitExceeded
-	(*FileOpen)(nil),              // 23: portcullis.telemetry.v1.FileOpen
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*Flush)(nil),                 // 7: portcullis.telemetry.v1.Flush
+	(*EndSession)(nil),            // 8: portcullis.telemetry.v1.EndSession
+	(*CommandResult)(nil),         // 9: portcullis.telemetry.v1.CommandResult
+	(*Welcome)(nil),               // 10: portcullis.telemetry.v1.Welcome
+	(*Ping)(nil),                  // 11: portcullis.telemetry.v1.Ping
+	(*Pong)(nil),                  // 12: portcullis.telemetry.v1.Pong
+	(*Ack)(nil),                   // 13: portcullis.telemetry.v1.Ack
+	(*Batch)(nil),                 // 14: portcullis.telemetry.v1.Batch
+	(*Lost)(nil),                  // 15: portcullis.telemetry.v1.Lost
+	(*Event)(nil),                 // 16: portcullis.telemetry.v1.Event
+	(*Sent)(nil),                  // 17: portcullis.telemetry.v1.Sent
+	(*Container)(nil),             // 18: portcullis.telemetry.v1.Container
+	(*Process)(nil),               // 19: portcullis.telemetry.v1.Process
+	(*Parent)(nil),                // 20: portcullis.telemetry.v1.Parent
+	(*EntryLeader)(nil),           // 21: portcullis.telemetry.v1.EntryLeader
+	(*ProcessExec)(nil),           // 22: portcullis.telemetry.v1.ProcessExec
+	(*ProcessExit)(nil),           // 23: portcullis.telemetry.v1.ProcessExit
+	(*LimitExceeded)(nil),         // 24: portcullis.telemetry.v1.LimitExceeded
+	(*FileOpen)(nil),              // 25: portcullis.telemetry.v1.FileOpen
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
 }
 var file_telemetry_v1_telemetry_proto_depIdxs = []int32{
 	4,  // 0: portcullis.telemetry.v1.AgentMessage.hello:type_name -> portcullis.telemetry.v1.Hello
-	13, // 1: portcullis.telemetry.v1.AgentMessage.batch:type_name -> portcullis.telemetry.v1.Batch
-	8,  // 2: portcullis.telemetry.v1.AgentMessage.result:type_name -> portcullis.telemetry.v1.CommandResult
-	11, // 3: portcullis.telemetry.v1.AgentMessage.pong:type_name -> portcullis.telemetry.v1.Pong
-	9,  // 4: portcullis.telemetry.v1.ServerMessage.welcome:type_name -> portcullis.telemetry.v1.Welcome
-	12, // 5: portcullis.telemetry.v1.ServerMessage.ack:type_name -> portcullis.telemetry.v1.Ack
+	14, // 1: portcullis.telemetry.v1.AgentMessage.batch:type_name -> portcullis.telemetry.v1.Batch
+	9,  // 2: portcullis.telemetry.v1.AgentMessage.result:type_name -> portcullis.telemetry.v1.CommandResult
+	12, // 3: portcullis.telemetry.v1.AgentMessage.pong:type_name -> portcullis.telemetry.v1.Pong
+	10, // 4: portcullis.telemetry.v1.ServerMessage.welcome:type_name -> portcullis.telemetry.v1.Welcome
+	13, // 5: portcullis.telemetry.v1.ServerMessage.ack:type_name -> portcullis.telemetry.v1.Ack
 	6,  // 6: portcullis.telemetry.v1.ServerMessage.command:type_name -> portcullis.telemetry.v1.Command
-	10, // 7: portcullis.telemetry.v1.ServerMessage.ping:type_name -> portcullis.telemetry.v1.Ping
+	11, // 7: portcullis.telemetry.v1.ServerMessage.ping:type_name -> portcullis.telemetry.v1.Ping
 	5,  // 8: portcullis.telemetry.v1.Hello.coverage:type_name -> portcullis.telemetry.v1.Capability
-	24, // 9: portcullis.telemetry.v1.Hello.sent_at:type_name -> google.protobuf.Timestamp
-	7,  // 10: portcullis.telemetry.v1.Command.end_session:type_name -> portcullis.telemetry.v1.EndSession
-	16, // 11: portcullis.telemetry.v1.EndSession.container:type_name -> portcullis.telemetry.v1.Container
-	0,  // 12: portcullis.telemetry.v1.CommandResult.outcome:type_name -> portcullis.telemetry.v1.Outcome
-	24, // 13: portcullis.telemetry.v1.Welcome.server_time:type_name -> google.protobuf.Timestamp
-	24, // 14: portcullis.telemetry.v1.Pong.at:type_name -> google.protobuf.Timestamp
-	15, // 15: portcullis.telemetry.v1.Batch.events:type_name -> portcullis.telemetry.v1.Event
-	14, // 16: portcullis.telemetry.v1.Batch.lost:type_name -> portcullis.telemetry.v1.Lost
-	24, // 17: portcullis.telemetry.v1.Batch.sent_at:type_name -> google.protobuf.Timestamp
-	24, // 18: portcullis.telemetry.v1.Event.time:type_name -> google.protobuf.Timestamp
-	16, // 19: portcullis.telemetry.v1.Event.container:type_name -> portcullis.telemetry.v1.Container
-	17, // 20: portcullis.telemetry.v1.Event.process:type_name -> portcullis.telemetry.v1.Process
-	20, // 21: portcullis.telemetry.v1.Event.exec:type_name -> portcullis.telemetry.v1.ProcessExec
-	23, // 22: portcullis.telemetry.v1.Event.open:type_name -> portcullis.telemetry.v1.FileOpen
-	21, // 23: portcullis.telemetry.v1.Event.exit:type_name -> portcullis.telemetry.v1.ProcessExit
-	22, // 24: portcullis.telemetry.v1.Event.limit:type_name -> portcullis.telemetry.v1.LimitExceeded
-	24, // 25: portcullis.telemetry.v1.Process.start:type_name -> google.protobuf.Timestamp
-	18, // 26: portcullis.telemetry.v1.Process.parent:type_name -> portcullis.telemetry.v1.Parent
-	19, // 27: portcullis.telemetry.v1.Process.entry_leader:type_name -> portcullis.telemetry.v1.EntryLeader
-	24, // 28: portcullis.telemetry.v1.EntryLeader.start:type_name -> google.protobuf.Timestamp
-	1,  // 29: portcullis.telemetry.v1.EntryLeader.began:type_name -> portcullis.telemetry.v1.Began
-	2,  // 30: portcullis.telemetry.v1.Collector.Stream:input_type -> portcullis.telemetry.v1.AgentMessage
-	3,  // 31: portcullis.telemetry.v1.Collector.Stream:output_type -> portcullis.telemetry.v1.ServerMessage
-	31, // [31:32] is the sub-list for method output_type
-	30, // [30:31] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	26, // 9: portcullis.telemetry.v1.Hello.sent_at:type_name -> google.protobuf.Timestamp
+	8,  // 10: portcullis.telemetry.v1.Command.end_session:type_name -> portcullis.telemetry.v1.EndSession
+	7,  // 11: portcullis.telemetry.v1.Command.flush:type_name -> portcullis.telemetry.v1.Flush
+	18, // 12: portcullis.telemetry.v1.EndSession.container:type_name -> portcullis.telemetry.v1.Container
+	0,  // 13: portcullis.telemetry.v1.CommandResult.outcome:type_name -> portcullis.telemetry.v1.Outcome
+	26, // 14: portcullis.telemetry.v1.Welcome.server_time:type_name -> google.protobuf.Timestamp
+	26, // 15: portcullis.telemetry.v1.Pong.at:type_name -> google.protobuf.Timestamp
+	16, // 16: portcullis.telemetry.v1.Batch.events:type_name -> portcullis.telemetry.v1.Event
+	15, // 17: portcullis.telemetry.v1.Batch.lost:type_name -> portcullis.telemetry.v1.Lost
+	26, // 18: portcullis.telemetry.v1.Batch.sent_at:type_name -> google.protobuf.Timestamp
+	26, // 19: portcullis.telemetry.v1.Event.time:type_name -> google.protobuf.Timestamp
+	18, // 20: portcullis.telemetry.v1.Event.container:type_name -> portcullis.telemetry.v1.Container
+	19, // 21: portcullis.telemetry.v1.Event.process:type_name -> portcullis.telemetry.v1.Process
+	22, // 22: portcullis.telemetry.v1.Event.exec:type_name -> portcullis.telemetry.v1.ProcessExec
+	25, // 23: portcullis.telemetry.v1.Event.open:type_name -> portcullis.telemetry.v1.FileOpen
+	23, // 24: portcullis.telemetry.v1.Event.exit:type_name -> portcullis.telemetry.v1.ProcessExit
+	24, // 25: portcullis.telemetry.v1.Event.limit:type_name -> portcullis.telemetry.v1.LimitExceeded
+	17, // 26: portcullis.telemetry.v1.Event.first:type_name -> portcullis.telemetry.v1.Sent
+	26, // 27: portcullis.telemetry.v1.Process.start:type_name -> google.protobuf.Timestamp
+	20, // 28: portcullis.telemetry.v1.Process.parent:type_name -> portcullis.telemetry.v1.Parent
+	21, // 29: portcullis.telemetry.v1.Process.entry_leader:type_name -> portcullis.telemetry.v1.EntryLeader
+	26, // 30: portcullis.telemetry.v1.EntryLeader.start:type_name -> google.protobuf.Timestamp
+	1,  // 31: portcullis.telemetry.v1.EntryLeader.began:type_name -> portcullis.telemetry.v1.Began
+	2,  // 32: portcullis.telemetry.v1.Collector.Stream:input_type -> portcullis.telemetry.v1.AgentMessage
+	3,  // 33: portcullis.telemetry.v1.Collector.Stream:output_type -> portcullis.telemetry.v1.ServerMessage
+	33, // [33:34] is the sub-list for method output_type
+	32, // [32:33] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_telemetry_v1_telemetry_proto_init() }
@@ -2069,8 +2208,9 @@ func file_telemetry_v1_telemetry_proto_init() {
 	}
 	file_telemetry_v1_telemetry_proto_msgTypes[4].OneofWrappers = []any{
 		(*Command_EndSession)(nil),
+		(*Command_Flush)(nil),
 	}
-	file_telemetry_v1_telemetry_proto_msgTypes[13].OneofWrappers = []any{
+	file_telemetry_v1_telemetry_proto_msgTypes[14].OneofWrappers = []any{
 		(*Event_Exec)(nil),
 		(*Event_Open)(nil),
 		(*Event_Exit)(nil),
@@ -2082,7 +2222,7 @@ func file_telemetry_v1_telemetry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_telemetry_v1_telemetry_proto_rawDesc), len(file_telemetry_v1_telemetry_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

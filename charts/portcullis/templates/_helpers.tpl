@@ -58,6 +58,7 @@ config, and what the chart decides itself because other objects agree with it. *
     "sinkTokensSecret" "portcullis-sink-tokens"
     "trustConfigMap" "portcullis-trust" "service" "portcullis")
   "notify" (dict "http" $http)
+  "gate" (dict "breakGlassGroups" .Values.gate.breakGlassGroups "exempt" .Values.gate.exempt)
 -}}
 {{- mergeOverwrite $config $fixed | toYaml -}}
 {{- end }}

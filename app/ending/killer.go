@@ -1,0 +1,330 @@
+package ending
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/portcullis-dev/portcullis/app/admission"
+	"github.com/portcullis-dev/portcullis/collector"
+	"github.com/portcullis-dev/portcullis/event"
+	"github.com/portcullis-dev/portcullis/execsession"
+)
+
+const (
+	// patience is how long it is waited for a session that was admitted to begin.
+	patience = 2 * time.Minute
+	// lookEvery is how often it is looked whether a session that is waited for has begun.
+	lookEvery = 50 * time.Millisecond
+	// answerTime bounds how long an agent may take to end one.
+	answerTime = 10 * time.Second
+	// atATime bounds how many are being ended.
+	atATime = 16
+	// maxPending bounds how many are waited for.
+	maxPending = 4096
+	// lookAgain is for how long it is looked for sessions that were let in before a detection, and of which nobody had heard
+	// when it was concluded: a verdict is told just after it was made.
+	lookAgain = 3 * time.Second
+)
+
+// Sessions knows the sessions. *execsession.Tracker is one.
+type Sessions interface {
+	// Root is a session's first process, if it is known for sure.
+	Root(id string) (pod event.Pod, leader event.EntryLeader, ok bool)
+	Get(id string) (execsession.Document, bool)
+	List(f execsession.Filter) []execsession.Document
+	Killed(id, by string, at time.Time)
+}
+
+// Agents end sessions on nodes. *collector.Server is one.
+type Agents interface {
+	EndSession(ctx context.Context, what collector.Session) (collector.Ended, error)
+}
+
+// Announcer tells people. *quarantine.Events is one.
+type Announcer interface {
+	SessionKilled(pod event.Pod, session, why string)
+}
+
+// Options are what a Killer needs. All are required.
+type Options struct {
+	Sessions   Sessions
+	Agents     Agents
+	Announcer  Announcer
+	Now        func() time.Time
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Order says which session is to end, and why.
+type Order struct {
+	Session string
+	// By says whose order it is, such as "rule x", Why what the person at the terminal reads.
+	By, Why string
+	// Since is when it was concluded.
+	Since time.Time
+}
+
+// Killer ends sessions. Its methods may be called from any goroutine; to order never waits.
+type Killer struct {
+	Options
+	outcomes *prometheus.CounterVec
+	seconds  prometheus.Histogram
+	wake     chan struct{}
+
+	mutex   sync.Mutex
+	pending map[string]*pending
+	recent  []*recent
+}
+
+// recent is a detection of just now.
+type recent struct {
+	detection *event.Detection
+	// at is when it was carried out: who was let in later was let in by a verdict that knew of it.
+	at time.Time
+	// everywhere: it is about a user, wherever they have been let in.
+	everywhere bool
+	// ordered are the sessions that were to end because of it.
+	ordered map[string]bool
+}
+
+// pending is a session that is to end.
+type pending struct {
+	order    Order
+	deadline time.Time
+	// asked: an agent is being asked.
+	asked bool
+}
+
+// The outcomes that are no agent's.
+const (
+	outcomeNeverBegan = "never-began"
+	outcomeNoAgent    = "no-agent"
+	outcomeBreakGlass = "break-glass"
+	outcomeNoRoom     = "no-room"
+)
+
+// New makes a Killer that ends nothing before Run.
+func New(o Options) (*Killer, error) {
+	k := &Killer{
+		Options: o, wake: make(chan struct{}, 1), pending: map[string]*pending{},
+		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "portcullis", Subsystem: "session_kill", Name: "orders_total",
+			Help: "Exec sessions that were to end, by what became of that: an agent's answer (done, not-found, refused, failed, unsupported), never-began: " +
+				"it was admitted, and no process of it was seen in time; no-agent: no agent of its node was connected in time; break-glass: it goes on; " +
+				"no-room: too many were to end at once.",
+		}, []string{"outcome"}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "portcullis", Subsystem: "session_kill", Name: "seconds",
+			Help:    "Time from the detection until no process of the session was left.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
+		}),
+	}
+	for _, c := range []prometheus.Collector{k.outcomes, k.seconds} {
+		if err := o.Registerer.Register(c); err != nil {
+			return nil, fmt.Errorf("session kill metrics: %w", err)
+		}
+	}
+	for _, outcome := range []string{string(collector.OutcomeDone), outcomeNeverBegan, outcomeNoAgent, outcomeBreakGlass, outcomeNoRoom} {
+		k.outcomes.WithLabelValues(outcome)
+	}
+	return k, nil
+}
+
+// End orders the end of the sessions that a detection is about: those that it happened in, and those that were admitted
+// before and have not begun, into its pod, or with everywhere by its user. Whatever else the detection leads to is in force by then.
+func (k *Killer) End(d *event.Detection, everywhere bool) {
+	r := &recent{detection: d, at: k.Now(), everywhere: everywhere, ordered: map[string]bool{}}
+	for _, e := range d.Events {
+		if e.Session != nil && e.Session.ID != "" {
+			k.order(r, e.Session.ID)
+		}
+	}
+	k.waiting(r)
+	k.mutex.Lock()
+	k.recent = append(k.recent, r)
+	k.mutex.Unlock()
+}
+
+// waiting orders the end of the sessions that were admitted before the detection and have not begun.
+func (k *Killer) waiting(r *recent) {
+	since := r.at.Add(-patience)
+	var docs []execsession.Document
+	if pod := &r.detection.Pod; pod.UID != "" && pod.Confidence >= event.ByName {
+		docs = k.Sessions.List(execsession.Filter{Namespace: pod.Namespace, Pod: pod.Name, Since: since})
+		docs = slices.DeleteFunc(docs, func(d execsession.Document) bool { return d.Pod.UID != pod.UID })
+	}
+	if r.everywhere && r.detection.User != "" {
+		docs = append(docs, k.Sessions.List(execsession.Filter{User: r.detection.User, Since: since})...)
+	}
+	for _, doc := range docs {
+		if doc.State == execsession.StateRequested && !doc.Requested.After(r.at) {
+			k.order(r, doc.ID)
+		}
+	}
+}
+
+// order orders the end of a session, once for a detection.
+func (k *Killer) order(r *recent, id string) {
+	if r.ordered[id] {
+		return
+	}
+	r.ordered[id] = true
+	d := r.detection
+	by := "rule " + d.Rule.Name
+	k.EndSession(Order{Session: id, By: by, Why: fmt.Sprintf("%s (%s), detection %s", d.Rule.Title, by, d.ID), Since: d.At})
+}
+
+// again looks for sessions of which it is heard only now.
+func (k *Killer) again() {
+	now := k.Now()
+	k.mutex.Lock()
+	k.recent = slices.DeleteFunc(k.recent, func(r *recent) bool { return now.Sub(r.at) > lookAgain })
+	all := slices.Clone(k.recent)
+	k.mutex.Unlock()
+	for _, r := range all {
+		k.waiting(r)
+	}
+}
+
+// EndSession orders the end of one session.
+func (k *Killer) EndSession(o Order) {
+	if k.passed(o.Session) {
+		k.outcomes.WithLabelValues(outcomeBreakGlass).Inc()
+		k.Logger.Warn("session goes on: it came by break-glass", "session", o.Session, "by", o.By)
+		return
+	}
+	k.mutex.Lock()
+	_, again := k.pending[o.Session]
+	full := len(k.pending) >= maxPending
+	if !again && !full {
+		k.pending[o.Session] = &pending{order: o, deadline: k.Now().Add(patience)}
+	}
+	k.mutex.Unlock()
+	if full && !again {
+		k.outcomes.WithLabelValues(outcomeNoRoom).Inc()
+		k.Logger.Error("session cannot be ended, too many others are to end", "session", o.Session, "by", o.By)
+		return
+	}
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// passed reports whether the session came by break-glass.
+func (k *Killer) passed(id string) bool {
+	doc, known := k.Sessions.Get(id)
+	return known && doc.Verdict != nil && strings.HasPrefix(doc.Verdict.Why, admission.BreakGlass)
+}
+
+// Run ends what is ordered until ctx ends, and waits for the agents that are being asked then.
+func (k *Killer) Run(ctx context.Context) error {
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	room := make(chan struct{}, atATime)
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-k.wake:
+		case <-ticker.C:
+			k.again()
+		}
+		for _, p := range k.due() {
+			select {
+			case room <- struct{}{}:
+			case <-ctx.Done():
+				return nil
+			}
+			asking.Go(func() {
+				defer func() { <-room }()
+				k.ask(ctx, p)
+			})
+		}
+	}
+}
+
+// due are the pending sessions that are not being asked for and have begun. Those whose time is over are given up.
+func (k *Killer) due() []*pending {
+	now := k.Now()
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	var due []*pending
+	for id, p := range k.pending {
+		if p.asked {
+			continue
+		}
+		if _, _, begun := k.Sessions.Root(id); begun {
+			p.asked = true
+			due = append(due, p)
+		} else if now.After(p.deadline) {
+			delete(k.pending, id)
+			k.outcomes.WithLabelValues(outcomeNeverBegan).Inc()
+		}
+	}
+	return due
+}
+
+// ask has the session's agent end it.
+func (k *Killer) ask(ctx context.Context, p *pending) {
+	o := p.order
+	pod, leader, ok := k.Sessions.Root(o.Session)
+	doc, known := k.Sessions.Get(o.Session)
+	if !ok || !known {
+		k.retry(p, errors.New("its first process is not known any more"))
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	ended, err := k.Agents.EndSession(limited, collector.Session{
+		Node: pod.Node, EntityID: leader.EntityID, ContainerID: doc.ContainerID, PodUID: pod.UID,
+		Reason: "Portcullis has ended this session: " + o.Why,
+	})
+	if err != nil {
+		k.retry(p, err)
+		return
+	}
+	k.drop(o.Session)
+	k.outcomes.WithLabelValues(string(ended.Outcome)).Inc()
+	switch ended.Outcome {
+	case collector.OutcomeDone:
+		now := k.Now()
+		k.seconds.Observe(max(0, now.Sub(o.Since).Seconds()))
+		k.Sessions.Killed(o.Session, o.By, now)
+		k.Announcer.SessionKilled(pod, o.Session, o.Why)
+	case collector.OutcomeNotFound: // It had ended before.
+	default:
+		k.Logger.Error("session could not be ended", "session", o.Session, "pod", pod.String(), "node", pod.Node, "outcome", string(ended.Outcome), "detail", ended.Detail)
+	}
+}
+
+// retry has the session asked for again, until its time is over.
+func (k *Killer) retry(p *pending, err error) {
+	k.mutex.Lock()
+	p.asked = false
+	over := k.Now().After(p.deadline)
+	if over {
+		delete(k.pending, p.order.Session)
+	}
+	k.mutex.Unlock()
+	if over {
+		k.outcomes.WithLabelValues(outcomeNoAgent).Inc()
+		k.Logger.Error("session could not be ended in time", "session", p.order.Session, "error", err)
+	}
+}
+
+func (k *Killer) drop(id string) {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	delete(k.pending, id)
+}

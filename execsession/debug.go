@@ -1,0 +1,111 @@
+package execsession
+
+import (
+	"slices"
+
+	"github.com/portcullis-dev/portcullis/event"
+	"github.com/portcullis-dev/portcullis/execsession/join"
+)
+
+// A debug container is attributed by its name: a pod has it once, and only one request can have added it. What its
+// first process starts is the session's, like an exec's.
+
+// maxDebugs bounds the requests for debug containers that are remembered.
+const maxDebugs = 4096
+
+// debugKey is by the pod's name where its UID is not certain: the container's is made up at random, or its owner's choice.
+func debugKey(p *event.Pod, container string) string {
+	return p.Namespace + "/" + p.Name + "/" + container
+}
+
+// noteDebug remembers the containers that a request adds.
+func (t *Tracker) noteDebug(q *ask) {
+	for _, c := range q.new {
+		key := debugKey(&q.pod, c.Name)
+		if slices.Contains(t.debugs[key], q) {
+			continue
+		}
+		if len(t.debugs) >= maxDebugs {
+			clear(t.debugs)
+			t.metrics.dropped.WithLabelValues("debug").Inc()
+		}
+		t.debugs[key] = append(t.debugs[key], q)
+		if q.container == "" {
+			q.container, q.command = short(c.Name), cut(c.Command)
+		}
+	}
+}
+
+// beginContainer takes a container's first process: attach shows it, and a debug container's is a session.
+func (t *Tracker) beginContainer(e *event.Event) {
+	if e.Container == nil || e.Container.Name == "" {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	leader := e.Process.EntryLeader
+	if t.runs[leader.EntityID] != nil {
+		return
+	}
+	r := t.newRun(e)
+	if len(t.mains) >= maxMains {
+		clear(t.mains)
+	}
+	root := r.root
+	t.mains[containerKey(e.Pod.UID, e.Container.Name)] = &root
+	asks := t.debugs[debugKey(&e.Pod, e.Container.Name)]
+	if len(asks) == 0 {
+		return
+	}
+	r.debug = true
+	r.record = &record{id: runID(leader.EntityID), run: r}
+	if q := asks[0]; len(asks) == 1 && q.record.run == nil {
+		r.record = q.record
+		q.record.run = r
+	} else {
+		t.add(r.record)
+	}
+	t.enter(r, e)
+	t.judgeDebugRun(r, asks)
+}
+
+// judgeDebug judges the sessions in the containers that a request adds, of which more is known now.
+func (t *Tracker) judgeDebug(q *ask) {
+	for _, c := range q.new {
+		asks := t.debugs[debugKey(&q.pod, c.Name)]
+		for r := range t.running[q.pod.UID] {
+			if r.debug && r.container.Name == c.Name {
+				t.judgeDebugRun(r, asks)
+			}
+		}
+	}
+}
+
+func (t *Tracker) judgeDebugRun(r *run, asks []*ask) {
+	v := join.Verdict{Root: r.root.EntityID, Attribution: event.AttributionCandidates, Final: true, Why: "the audit stream has not told yet that the request was let through"}
+	var added []*ask
+	for _, q := range asks {
+		if q.denied || q.failed {
+			continue
+		}
+		v.Requests = append(v.Requests, q.id)
+		v.Users = append(v.Users, q.who.User)
+		if q.audited {
+			added = append(added, q)
+		}
+	}
+	slices.Sort(v.Users)
+	v.Users = slices.Compact(v.Users)
+	switch {
+	case len(added) > 0 && len(v.Users) == 1:
+		v.Attribution, v.Who, v.Users, v.Why = event.AttributionExact, added[0].who, nil, ""
+		v.Request, v.Certain = added[0].id, len(v.Requests) == 1
+	case len(v.Users) > 1:
+		v.Why = "several users asked for a container of that name"
+	}
+	v.Final = len(added) > 0
+	r.verdict = v
+	t.relink(r)
+	t.count(r, t.opts.Now())
+	t.publish(r)
+}
