@@ -81,6 +81,11 @@ chaos: setup $(CLUSTER) ## The real server killed hundreds of times, its disk fu
 	@$(CLUSTER) build
 	@PORTCULLIS_KUBE_BIN="$$($(CLUSTER) build --print-dir)" $(GO) run ./test/chaos --seed $(SEED) --for $(if $(filter-out file,$(origin FOR)),$(FOR),10m)
 
+.PHONY: nogap
+nogap: setup $(CLUSTER) ## An exec right after a pod's request was answered, thousands of times: nobody may get in; TRIALS=3000 SEED=1
+	@$(CLUSTER) build
+	@PORTCULLIS_KUBE_BIN="$$($(CLUSTER) build --print-dir)" $(GO) run ./test/nogap -seed $(SEED) $(if $(TRIALS),-trials $(TRIALS))
+
 .PHONY: test-kernels
 test-kernels: setup ## The agent's tests on older kernels, emulated; KERNEL=5.10|6.1 narrows them
 	@hack/test-kernels.sh $(KERNEL)

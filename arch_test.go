@@ -51,7 +51,7 @@ var allowed = map[string][]string{
 	"notify":       {"backlog", "event"},
 	"telemetrylog": {"event"},
 	"recording":    {"auditsink", "correlator/field", "event"},
-	"ctl":          {"api", "config", "eql", "pki", "rule", "ruleproof", "ruletest", "event", "correlator", "notify", "recording", "status"},
+	"ctl":          {"api", "config", "eql", "execsession", "pki", "rule", "ruleproof", "ruletest", "event", "correlator", "notify", "recording", "status"},
 	"app":          {"*"},
 	"cmd":          {"*"},
 	"hack/cluster": {"hack/image"},

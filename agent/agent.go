@@ -49,6 +49,7 @@ type Agent struct {
 	undecodable atomic.Uint64
 	lost        atomic.Pointer[bpf.Lost] // as last read
 	missed      atomic.Uint64            // as last read
+	missedAt    atomic.Pointer[time.Time]
 }
 
 // New checks the options and prepares the agent.
@@ -157,7 +158,16 @@ func (a *Agent) kernelLost() bpf.Lost {
 	return lost
 }
 
+// skippedAge is how old the count of skipped runs may be. It costs a system call for each program, and what it says is that
+// there may have been something: the other counts are exact at any time.
+const skippedAge = time.Second
+
 func (a *Agent) skipped() uint64 {
+	if last := a.missedAt.Load(); last != nil && time.Since(*last) < skippedAge {
+		return a.missed.Load()
+	}
+	now := time.Now()
+	a.missedAt.Store(&now)
 	missed, err := a.opts.Programs.Missed()
 	if err != nil {
 		a.opts.Logger.Error("statistics of the programs cannot be read", "error", err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/portcullis-dev/portcullis/app/audited"
@@ -98,11 +99,13 @@ type Server struct {
 	claims       *collector.Claims
 	namespaces   *namespaces.Watcher
 	enforcer     *enforcement.Enforcer
+	responding   atomic.Pointer[responding]
 	gate         *quarantine.Gate
 	barrier      *barrier.Barrier
 	killer       *ending.Killer
 	sessions     *execsession.Tracker
 	stream       *sessionStream
+	reviews      *reviews
 
 	endpoints         endpoints
 	collectorListener net.Listener
@@ -164,6 +167,9 @@ func (s *Server) buildCertificates(context.Context) error {
 		Names:                s.serverNames,
 		TrustConfigMap:       cfg.PKI.TrustConfigMap,
 		WebhookConfiguration: cfg.Webhook.ConfigurationName,
+		WebhookClientCA:      cfg.Webhook.ClientCAFile,
+		Serving:              pki.Files(cfg.PKI.ServingFiles),
+		Sink:                 pki.Files(cfg.PKI.SinkFiles),
 		Logger:               s.logger("pki"),
 		Registerer:           s.opts.Registry,
 	})
@@ -217,12 +223,22 @@ func (s *Server) buildResponse(ctx context.Context) (err error) {
 		Now:        s.clock.Now,
 		Logger:     s.logger("quarantine"),
 		Registerer: s.opts.Registry,
+
+		Mirrors: s.mirrors(),
 	})
 	if err != nil {
 		return err
 	}
 	s.notify, err = newNotifiers(ctx, s.opts, s.durable.outbox, s.logger("notify"))
 	return err
+}
+
+// mirrors are the ConfigMaps that quarantines are mirrored in, nil for none.
+func (s *Server) mirrors() corev1client.ConfigMapInterface {
+	if !s.opts.Config.Gate.Mirror {
+		return nil
+	}
+	return s.clients.kubernetes.CoreV1().ConfigMaps(s.opts.Config.Namespace)
 }
 
 // podGone reports what is known for sure: a pod that the resolver has not seen
@@ -358,7 +374,7 @@ func (s *Server) Run(ctx context.Context) error {
 		{{"identity", s.resolver.Run}, {"quarantine", s.quarantine.Run}, {"namespaces", s.namespaces.Run}},
 		{{"respond", s.responder.run}, {"session kill", s.killer.Run}},
 		{{"correlator", s.joining}},
-		{{"sessions", s.sessions.Run}, {"sessions' audit stream", s.stream.follow(s.canary)}},
+		{{"sessions", s.sessions.Run}, {"sessions' audit stream", s.stream.follow(s.canary)}, {"sessions' reviews", s.reviews.run}},
 		{{"pipeline", s.pipeline.run}, {"resumption", s.resumption.run(s.pipeline)}},
 		{{"hold", s.hold.Run}, {"certificates", s.certificates.Run}, {"canary", s.canary.Run}, {"rules", s.followRules}, {"oversight", s.oversight.run}},
 		serving,

@@ -16,6 +16,7 @@ import (
 
 	"github.com/portcullis-dev/portcullis/auditsink"
 	"github.com/portcullis-dev/portcullis/endpoint"
+	"github.com/portcullis-dev/portcullis/execsession/feed"
 )
 
 // sinkLimits leave the shedding to the sink, which answers 429 and knows what it has taken.
@@ -31,15 +32,25 @@ func sinkLimits() endpoint.Limits {
 	}
 }
 
-// fewCallers are limits for the metrics and the probes.
+// fewCallers are limits for the probes.
 func fewCallers() endpoint.Limits { return endpoint.Limits{Connections: 64, Streams: 8, Requests: 16} }
 
+// readers are limits for the metrics and the sessions. Everybody who comes by a port-forward comes from one
+// address, which has half of the requests, and those who follow sessions keep theirs.
+func readers() endpoint.Limits {
+	return endpoint.Limits{Connections: 64, Streams: 8, Requests: 4 * (feed.DefaultMaxFollowers + feed.DefaultMaxReaders)}
+}
+
 // endpoints are those that speak HTTP; the collector has a server of its own. They are nil until they are bound.
-type endpoints struct{ health, metrics, audit, webhook *endpoint.Server }
+type endpoints struct {
+	health, metrics, audit, webhook *endpoint.Server
+	// sessions are told by the metrics' endpoint.
+	sessions *feed.Feed
+}
 
 // serving are those that bring work. The health endpoint is not among them: it answers as long as there is anything to tell.
 func (e *endpoints) serving() stage {
-	return stage{{"metrics", e.metrics.Run}, {"audit", e.audit.Run}, {"webhook", e.webhook.Run}}
+	return stage{{"metrics", e.metrics.Run}, {"session feed", e.sessions.Run}, {"audit", e.audit.Run}, {"webhook", e.webhook.Run}}
 }
 
 // close releases the addresses of endpoints that never ran.
@@ -77,7 +88,7 @@ func (s *Server) buildEndpoints(ctx context.Context) error {
 		limits        endpoint.Limits
 	}{
 		{&s.endpoints.health, "health", cfg.Health.Listen, s.healthHandler(), nil, fewCallers()},
-		{&s.endpoints.metrics, "metrics", cfg.Metrics.Listen, metrics, serving, fewCallers()},
+		{&s.endpoints.metrics, "metrics", cfg.Metrics.Listen, metrics, serving, readers()},
 		{&s.endpoints.audit, "audit", cfg.Audit.Listen, sink, s.certificates.SinkTLS(), sinkLimits()},
 		{&s.endpoints.webhook, "webhook", cfg.Webhook.Listen, gate, s.certificates.WebhookTLS(), endpoint.Limits{}},
 	} {
@@ -121,7 +132,7 @@ func (s *Server) sinkHandler() (http.Handler, error) {
 }
 
 // metricsHandler lets those read the metrics whom the cluster's RBAC lets get
-// the non-resource URL /metrics.
+// the non-resource URL /metrics, and those the sessions whom it lets get /sessions.
 func (s *Server) metricsHandler() (http.Handler, error) {
 	httpClient, err := rest.HTTPClientFor(s.opts.REST)
 	if err != nil {
@@ -131,7 +142,13 @@ func (s *Server) metricsHandler() (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
+	s.endpoints.sessions, err = feed.New(feed.Options{Sessions: s.sessions, Logger: s.logger("session feed"), Registerer: s.opts.Registry})
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
+	mux.Handle("GET "+feed.Path, s.endpoints.sessions)
+	mux.Handle("GET "+feed.Path+"/", s.endpoints.sessions)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.opts.Registry, promhttp.HandlerOpts{
 		// A broken collector must not take all other metrics with it.
 		ErrorHandling:       promhttp.ContinueOnError,

@@ -76,18 +76,34 @@ func (s *Server) enforce(r *rule.Rule, d *event.Detection) (bool, string) {
 
 // mayEnforce reports whether any rule in force could have anything denied.
 func (s *Server) mayEnforce() bool {
-	labelled := s.namespaces.Any(string(rule.Enforce))
-	for _, r := range s.rules.Rules().All() {
+	rules := s.rules.Rules()
+	known := s.responding.Load()
+	if known == nil || known.of != rules {
+		known = s.respondingOf(rules)
+		s.responding.Store(known)
+	}
+	return known.enforced || known.labelled && s.namespaces.Any(string(rule.Enforce))
+}
+
+// responding says of some rules whether responses of theirs may be carried out: somewhere, or in
+// namespaces whose label says so.
+type responding struct {
+	of                 *rule.Set
+	enforced, labelled bool
+}
+
+func (s *Server) respondingOf(rules *rule.Set) *responding {
+	out := &responding{of: rules}
+	for _, r := range rules.All() {
 		if r.Response == nil {
 			continue
 		}
 		m := s.modes(r)
 		mode, _ := s.enforcer.Mode("", m)
-		if mode == rule.Enforce || labelled && m == (enforcement.Modes{}) {
-			return true
-		}
+		out.enforced = out.enforced || mode == rule.Enforce
+		out.labelled = out.labelled || m == (enforcement.Modes{})
 	}
-	return false
+	return out
 }
 
 // joining runs the correlator, once the namespaces' labels are known: what is decided without them is decided for good.
@@ -103,7 +119,7 @@ func (s *Server) joining(ctx context.Context) error {
 
 // seedBreaker tells the breaker of the quarantines of the last hour.
 func (s *Server) seedBreaker() {
-	s.record.Quarantined(func(_ string, r record.Record) {
+	s.record.Since(s.clock.Now().Add(-time.Hour), func(_ string, r record.Record) {
 		for _, q := range r.Quarantines {
 			s.enforcer.Seed(r.Rule, q.Object, r.Begun)
 		}

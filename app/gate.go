@@ -5,6 +5,10 @@ import (
 	"errors"
 	"net/http"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
 	"github.com/portcullis-dev/portcullis/app/admission"
 	"github.com/portcullis-dev/portcullis/app/ending"
 	"github.com/portcullis-dev/portcullis/barrier"
@@ -31,6 +35,29 @@ func (a agents) EndSession(ctx context.Context, what collector.Session) (collect
 	return a.server.collector.EndSession(ctx, what)
 }
 
+// finder asks the API server for pods.
+type finder struct{ client kubernetes.Interface }
+
+// Find implements barrier.Pods.
+func (f finder) Find(ctx context.Context, namespace, name string) (barrier.Place, error) {
+	pod, err := f.client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return barrier.Place{}, nil
+	case err != nil:
+		return barrier.Place{}, err
+	}
+	return barrier.Place{Node: pod.Spec.NodeName, Pod: string(pod.UID)}, nil
+}
+
+// waiters are events that wait for their pod, in a pipeline that is built later.
+type waiters struct{ server *Server }
+
+// PassedOn implements barrier.Held.
+func (w waiters) PassedOn(ctx context.Context, pods []string) error {
+	return w.server.pipeline.PassedOn(ctx, pods)
+}
+
 // buildGate makes what judges requests at the doors, but for the rules: those are built on it.
 func (s *Server) buildGate(context.Context) error {
 	endpoints, err := quarantine.NewEndpointLists(s.clients.kubernetes)
@@ -55,7 +82,7 @@ func (s *Server) buildGate(context.Context) error {
 		return err
 	}
 	s.barrier, err = barrier.New(barrier.Options{
-		Agents: agents{s}, Judgement: s.durable.bus, Timeout: cfg.Barrier.Timeout.Duration, Registerer: s.opts.Registry,
+		Agents: agents{s}, Pods: finder{s.clients.kubernetes}, Held: waiters{s}, Judgement: s.durable.bus, Timeout: cfg.Barrier.Timeout.Duration, Registerer: s.opts.Registry,
 	})
 	if err != nil {
 		return err
@@ -78,7 +105,7 @@ func (s *Server) gateHandler() (http.Handler, error) {
 		Pods:          s.resolver,
 		Rules:         s.correlator,
 		Detections:    s.responder,
-		Judged:        s.reviewed,
+		Judged:        s.reviews.add,
 		Now:           s.clock.Now,
 		Logger:        s.logger("gate"),
 		Registerer:    s.opts.Registry,

@@ -35,17 +35,19 @@ type lateEvent struct {
 	// event is nil if it turned out to be a lie that was told before: it is done with, and that is all.
 	event *event.Event
 	of    *delivery
+	held  held
 }
 
-// deliver takes an event that is complete, or foreign.
-func (d *delivery) deliver(e *event.Event, foreign bool) {
+// deliver takes an event that is complete, or foreign, and was held.
+func (d *delivery) deliver(e *event.Event, foreign bool, was held) {
 	if foreign {
 		e = d.claims.Event(e) // of the lie itself
 	}
 	select {
-	case d.late <- lateEvent{e, d}:
+	case d.late <- lateEvent{e, d, was}:
 	default: // It stays in the spool.
 		d.noRoom()
+		was.done()
 	}
 }
 

@@ -79,6 +79,8 @@ type pipeline struct {
 	resumed chan struct{}
 	// left is how much of that has not.
 	left map[*delivery]bool
+	// waiting is what is in the Hold, or late.
+	waiting waiting
 }
 
 func newPipeline(o pipelineOptions) *pipeline {
@@ -89,6 +91,7 @@ func newPipeline(o pipelineOptions) *pipeline {
 		again:           make(chan struct{}, 1),
 		resumed:         make(chan struct{}),
 		left:            map[*delivery]bool{},
+		waiting:         waiting{pods: map[string][]*group{}},
 		delayed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "portcullis_pipeline_delayed_total",
 			Help: "Events that were held for their pod's identity and then found no room before the correlator: they are read from the store again.",
@@ -168,7 +171,8 @@ func (p *pipeline) newDelivery(key string, events []*event.Event) *delivery {
 // hold has the events of a delivery, which is in the spool, wait for their pods.
 func (p *pipeline) hold(d *delivery) {
 	for _, e := range d.events {
-		p.Hold.Submit(copied(e), d.deliver)
+		was := p.waiting.add(e)
+		p.Hold.Submit(copied(e), func(e *event.Event, foreign bool) { d.deliver(e, foreign, was) })
 	}
 }
 
@@ -296,6 +300,7 @@ func (p *pipeline) passNow(ctx context.Context, late lateEvent) bool {
 			return false
 		}
 	}
+	late.held.done()
 	if late.of.wentOn() {
 		p.forget(ctx, late.of.key)
 		delete(p.left, late.of)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/portcullis-dev/portcullis/api/v1alpha1"
+	"github.com/portcullis-dev/portcullis/app/ending"
 	"github.com/portcullis-dev/portcullis/event"
 	"github.com/portcullis-dev/portcullis/notify"
 	"github.com/portcullis-dev/portcullis/quarantine"
@@ -40,10 +41,9 @@ type sessionKeeper interface {
 	Detected(d *event.Detection)
 }
 
-// sessionKiller ends the sessions that a detection is about, and with everywhere those that its user has been let into
-// anywhere and that have not begun.
+// sessionKiller ends the sessions that a detection is about, and others within reach.
 type sessionKiller interface {
-	End(d *event.Detection, everywhere bool)
+	End(d *event.Detection, reach ending.Reach)
 }
 
 // announcer tells people of responses that are no quarantine.
@@ -260,7 +260,10 @@ func (r *responder) respond(d *event.Detection) {
 // kill ends the detection's sessions.
 func (r *responder) kill(d *event.Detection) {
 	spec, asked := r.spec(d)
-	r.killer.End(d, asked && spec.Subject == v1alpha1.SubjectUser)
+	r.killer.End(d, ending.Reach{
+		User: asked && spec.Subject == v1alpha1.SubjectUser,
+		Shut: d.Action == event.ActionQuarantine && asked && spec.Subject == v1alpha1.SubjectPod && spec.Operations.Has("exec"),
+	})
 }
 
 // killsSession reports whether the detection's rule asks for the end of its sessions.

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/portcullis-dev/portcullis/api/v1alpha1"
+	"github.com/portcullis-dev/portcullis/app/ending"
 	"github.com/portcullis-dev/portcullis/event"
 	"github.com/portcullis-dev/portcullis/notify"
 	"github.com/portcullis-dev/portcullis/quarantine"
@@ -87,11 +88,11 @@ func responderFor(t *testing.T, w *ward) *responder {
 // silence hears of responses that these tests are not about.
 type silence struct{}
 
-func (silence) Detected(*event.Detection)         {}
-func (silence) End(*event.Detection, bool)        {}
-func (silence) RuleDenied(*event.Detection)       {}
-func (silence) WouldDeny(*event.Detection)        {}
-func (silence) WouldKillSession(*event.Detection) {}
+func (silence) Detected(*event.Detection)          {}
+func (silence) End(*event.Detection, ending.Reach) {}
+func (silence) RuleDenied(*event.Detection)        {}
+func (silence) WouldDeny(*event.Detection)         {}
+func (silence) WouldKillSession(*event.Detection)  {}
 
 // about is a detection by the rule about a pod and a user.
 func about(ruleName string, action event.Action) *event.Detection {

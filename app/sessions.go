@@ -129,6 +129,7 @@ func (s *Server) buildSessions(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	s.reviews = &reviews{tell: s.tellReview}
 	return s.sessions.Load(ctx)
 }
 
@@ -142,8 +143,60 @@ func (s *Server) report(e *event.Event) {
 	}
 }
 
-// reviewed tells the sessions of a review.
-func (s *Server) reviewed(r admission.Review) {
+const (
+	// reviewsWait is how long a review may wait to be told to the sessions: the answer need not wait for that, and
+	// whatever it lets in takes longer to begin. To wake somebody for each would cost as much as the verdict.
+	reviewsWait = 5 * time.Millisecond
+	// reviewsQueued is how many may wait.
+	reviewsQueued = 1024
+)
+
+// reviews are those of which the sessions are to be told.
+type reviews struct {
+	tell func(*admission.Review)
+
+	mutex   sync.Mutex
+	waiting []admission.Review
+	// telling is held while some are told, so that they are in their order.
+	telling sync.Mutex
+}
+
+// add takes in a review.
+func (q *reviews) add(r admission.Review) {
+	q.mutex.Lock()
+	q.waiting = append(q.waiting, r)
+	n := len(q.waiting)
+	q.mutex.Unlock()
+	switch {
+	case n >= reviewsQueued:
+		q.drain() // Whoever asks does the work.
+	case n == 1:
+		time.AfterFunc(reviewsWait, q.drain)
+	}
+}
+
+// drain tells of all that wait.
+func (q *reviews) drain() {
+	q.telling.Lock()
+	defer q.telling.Unlock()
+	q.mutex.Lock()
+	all := q.waiting
+	q.waiting = nil
+	q.mutex.Unlock()
+	for i := range all {
+		q.tell(&all[i])
+	}
+}
+
+// run tells of those that are left when ctx ends.
+func (q *reviews) run(ctx context.Context) error {
+	<-ctx.Done()
+	q.drain()
+	return nil
+}
+
+// tellReview tells the sessions of one review.
+func (s *Server) tellReview(r *admission.Review) {
 	a := execsession.Admission{
 		Session: r.Session, Door: r.Request.Door, Time: r.Time, Pod: r.Pod,
 		Container: r.Request.Container, Command: r.Request.Command, Stdin: r.Request.Stdin, TTY: r.Request.TTY,

@@ -1,9 +1,11 @@
 package barrier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +24,19 @@ type Agents interface {
 	Flush(ctx context.Context, node string) (absent bool, err error)
 }
 
+// Pods knows who a pod is that nobody has heard of yet.
+type Pods interface {
+	// Find asks for the pod of that name. The zero Place is that of a pod that does not exist.
+	Find(ctx context.Context, namespace, name string) (Place, error)
+}
+
+// Held is what was received and is kept from the rules for a moment, until it is known which pod it is of.
+type Held interface {
+	// PassedOn returns nil once everything of that kind, received of the pods before the call, has been handed on to the
+	// rules, or an error, which can be the context's. The pods are named by their UIDs, or by namespace/name.
+	PassedOn(ctx context.Context, pods []string) error
+}
+
 // Judgement is how far the rules have come.
 type Judgement interface {
 	// Handled returns nil once everything is judged that was stored before the call, or the context's error.
@@ -31,6 +46,8 @@ type Judgement interface {
 // Options are what a Barrier needs. All but Timeout are required.
 type Options struct {
 	Agents    Agents
+	Pods      Pods
+	Held      Held
 	Judgement Judgement
 	// Timeout bounds a wait; DefaultTimeout if zero.
 	Timeout    time.Duration
@@ -51,6 +68,10 @@ func New(opts Options) (*Barrier, error) {
 	switch {
 	case opts.Agents == nil:
 		return nil, errors.New("barrier options: Agents is missing")
+	case opts.Pods == nil:
+		return nil, errors.New("barrier options: Pods is missing")
+	case opts.Held == nil:
+		return nil, errors.New("barrier options: Held is missing")
 	case opts.Judgement == nil:
 		return nil, errors.New("barrier options: Judgement is missing")
 	case opts.Timeout < 0:
@@ -65,23 +86,24 @@ func New(opts Options) (*Barrier, error) {
 	return &Barrier{opts: opts, metrics: m}, nil
 }
 
-// Wait returns nil when everything is judged that had happened on the node, and was acknowledged, before the call. The
-// node is empty where a request goes to none, or to one that is not known. The error wraps ErrTimeout where the time
-// was over.
-func (b *Barrier) Wait(ctx context.Context, node string) error {
+// Place is where something happened that a request is to be judged by.
+type Place struct {
+	// Node is empty where there is none, or it is not known.
+	Node string
+	// Pod is the UID of one on it, empty if it is not about a pod, or that is not known.
+	Pod string
+	// Namespace and Name are a pod's that is meant by name. If Pod is empty it is asked for; if not, another pod may have
+	// taken over the name.
+	Namespace, Name string
+}
+
+// Wait returns nil when everything is judged that had happened at the places, and was acknowledged, before the call. The
+// error wraps ErrTimeout where the time was over.
+func (b *Barrier) Wait(ctx context.Context, places ...Place) error {
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, b.opts.Timeout)
 	defer cancel()
-	waitedFor := "the agent of node " + node
-	var absent bool
-	var err error
-	if node != "" {
-		absent, err = b.opts.Agents.Flush(ctx, node)
-	}
-	if err == nil {
-		waitedFor = "the rules"
-		err = b.opts.Judgement.Handled(ctx)
-	}
+	absent, waitedFor, err := b.wait(ctx, places)
 	b.metrics.waited(time.Since(begin), absent, err)
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("%w: waited %s for %s", ErrTimeout, time.Since(begin).Round(time.Millisecond), waitedFor)
@@ -90,4 +112,36 @@ func (b *Barrier) Wait(ctx context.Context, node string) error {
 		return fmt.Errorf("wait for %s: %w", waitedFor, err)
 	}
 	return nil
+}
+
+// wait goes through the steps: each hands on what the next one has to deal with.
+func (b *Barrier) wait(ctx context.Context, places []Place) (absent bool, waitedFor string, err error) {
+	var pods []string
+	for i, at := range places {
+		if at.Name != "" {
+			pods = append(pods, at.Namespace+"/"+at.Name)
+		}
+		if at.Name != "" && at.Pod == "" {
+			found, err := b.opts.Pods.Find(ctx, at.Namespace, at.Name)
+			if err != nil {
+				return absent, "the API server to say which pod is meant", err
+			}
+			at.Pod, at.Node = found.Pod, cmp.Or(found.Node, at.Node)
+		}
+		if at.Pod != "" {
+			pods = append(pods, at.Pod)
+		}
+		if at.Node == "" || slices.ContainsFunc(places[:i], func(before Place) bool { return before.Node == at.Node }) {
+			continue
+		}
+		away, err := b.opts.Agents.Flush(ctx, at.Node)
+		if err != nil {
+			return absent, "the agent of node " + at.Node, err
+		}
+		absent = absent || away
+	}
+	if err := b.opts.Held.PassedOn(ctx, pods); err != nil {
+		return absent, "what is not known to be whose", err
+	}
+	return absent, "the rules", b.opts.Judgement.Handled(ctx)
 }

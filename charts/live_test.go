@@ -157,6 +157,7 @@ func (c cluster) checkAuthorization(ctx context.Context) {
 		{"portcullis", "update", "admissionregistration.k8s.io", "validatingwebhookconfigurations", "", "other", false},
 		{"portcullis", "delete", "", "pods", "shop", "web-0", false},
 		{"portcullis-agent", "get", "", "pods", namespace, "", false},
+		{"portcullis-reader", "get", "", "pods", namespace, "", false},
 		{"portcullis-agent", "create", "authentication.k8s.io", "tokenreviews", "", "", false},
 	} {
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{

@@ -204,16 +204,49 @@ func TestWebhook(t *testing.T) {
 
 // TestPolicy: on its own it fails open, and it can be left out. What it says is tried in package webhook/policy.
 func TestPolicy(t *testing.T) {
+	names := []string{"portcullis-quarantine", "portcullis-quarantine-mirror"}
 	for values, want := range map[string]admissionv1.FailurePolicyType{"": admissionv1.Ignore, scenarios["everything"]: admissionv1.Fail} {
 		all := render(t, values)
-		policy := get[*admissionv1.ValidatingAdmissionPolicy](t, all, "portcullis-quarantine")
-		binding := get[*admissionv1.ValidatingAdmissionPolicyBinding](t, all, policy.Name)
-		if *policy.Spec.FailurePolicy != want || binding.Spec.PolicyName != policy.Name || *binding.Spec.ParamRef.ParameterNotFoundAction != admissionv1.AllowAction {
-			t.Errorf("failure policy %s, binding %+v", *policy.Spec.FailurePolicy, binding.Spec)
+		for _, name := range names {
+			policy := get[*admissionv1.ValidatingAdmissionPolicy](t, all, name)
+			binding := get[*admissionv1.ValidatingAdmissionPolicyBinding](t, all, name)
+			if *policy.Spec.FailurePolicy != want || binding.Spec.PolicyName != name || *binding.Spec.ParamRef.ParameterNotFoundAction != admissionv1.AllowAction {
+				t.Errorf("failure policy %s, binding %+v", *policy.Spec.FailurePolicy, binding.Spec)
+			}
 		}
 	}
-	if _, found := find[*admissionv1.ValidatingAdmissionPolicy](render(t, "gate: {policy: {enabled: false}}"), "portcullis-quarantine"); found {
-		t.Error("it is there although nobody wants it")
+	for values, want := range map[string][]string{
+		"":                                 names,
+		"gate: {policy: {mirror: false}}":  names[:1],
+		"gate: {policy: {enabled: false}}": nil,
+	} {
+		all := render(t, values)
+		var got []string
+		for _, name := range names {
+			if _, found := find[*admissionv1.ValidatingAdmissionPolicy](all, name); found {
+				got = append(got, name)
+			}
+		}
+		mirrors := strings.Contains(get[*corev1.ConfigMap](t, all, "portcullis").Data["config.yaml"], "mirror: true")
+		if !slices.Equal(got, want) || mirrors != slices.Contains(want, names[1]) {
+			t.Errorf("%s: there are %v, want %v; the server mirrors: %v", values, got, want, mirrors)
+		}
+	}
+}
+
+// TestMirrorsAreTheServersAlone: the policy looks where the server writes, and nowhere else.
+func TestMirrorsAreTheServersAlone(t *testing.T) {
+	eachScenario(t, func(t *testing.T, all objects) {
+		ref := get[*admissionv1.ValidatingAdmissionPolicyBinding](t, all, "portcullis-quarantine-mirror").Spec.ParamRef
+		if ref.Namespace != namespace || !cmp.Equal(ref.Selector.MatchLabels, map[string]string{"portcullis.dev/quarantine": "true"}) {
+			t.Errorf("%+v", ref)
+		}
+	})
+	if _, err := runHelm(t, "", "template", "x", chart, "--namespace", "kube-system", "--values", "-"); err == nil || !strings.Contains(err.Error(), "gate.policy.mirror") {
+		t.Errorf("in kube-system: %v", err)
+	}
+	if _, err := runHelm(t, "gate: {policy: {mirror: false}}", "template", "x", chart, "--namespace", "kube-system", "--values", "-"); err != nil {
+		t.Errorf("in kube-system without mirrors: %v", err)
 	}
 }
 

@@ -1,13 +1,15 @@
 package charts
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"sort"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 )
 
@@ -31,23 +33,42 @@ func TestRights(t *testing.T) {
 			"configmaps [portcullis-canary]: get",
 			"configmaps [portcullis-status]: patch",
 			"configmaps [portcullis-trust]: get update",
+			"configmaps: create delete list update", // the mirrors of quarantines
 			"secrets [portcullis-serving portcullis-sink-ca]: get update",
 			"secrets [portcullis-sink-tokens]: get",
 			"services [portcullis]: get",
 		},
-		"ClusterRole portcullis-metrics-reader": {"/metrics: get"},
-		"ClusterRole portcullis-quarantiner":    {"portcullis.dev/quarantines: create get list watch"},
-		"ClusterRole portcullis-releaser":       {"portcullis.dev/quarantines: delete get list watch"},
-		"ClusterRole portcullis-viewer":         {"portcullis.dev/quarantines: get list watch"},
+		"Role portcullis-sessions": {
+			"configmaps [portcullis-trust]: get",
+			"pods/portforward [portcullis-0]: create get",
+			"pods: list",
+			"serviceaccounts/token [portcullis-reader]: create",
+		},
+		"ClusterRole portcullis-metrics-reader":  {"/metrics: get"},
+		"ClusterRole portcullis-quarantiner":     {"portcullis.dev/quarantines: create get list watch"},
+		"ClusterRole portcullis-releaser":        {"portcullis.dev/quarantines: delete get list watch"},
+		"ClusterRole portcullis-sessions-reader": {"/sessions, /sessions/*: get"},
+		"ClusterRole portcullis-viewer":          {"portcullis.dev/quarantines: get list watch"},
 	}
 	for _, rules := range want {
 		sort.Strings(rules)
 	}
 	eachScenario(t, func(t *testing.T, all objects) {
-		if diff := cmp.Diff(want, rights(all)); diff != "" {
+		if diff := gocmp.Diff(want, rights(all)); diff != "" {
 			t.Errorf("rights (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// TestRightsWithoutMirrors: what only mirrors need goes with them.
+func TestRightsWithoutMirrors(t *testing.T) {
+	for _, values := range []string{"gate: {policy: {mirror: false}}", "gate: {policy: {enabled: false}}"} {
+		for _, rule := range rights(render(t, values))["Role portcullis"] {
+			if strings.HasPrefix(rule, "configmaps:") {
+				t.Errorf("%s: the server may %s", values, rule)
+			}
+		}
+	}
 }
 
 // rights are the rules of every role, as text.
@@ -89,7 +110,7 @@ func TestNoWildcards(t *testing.T) {
 	eachScenario(t, func(t *testing.T, all objects) {
 		for role, rules := range rights(all) {
 			for _, rule := range rules {
-				if strings.Contains(rule, "*") {
+				if strings.Contains(strings.ReplaceAll(rule, "/sessions/*", ""), "*") { // each session has an address
 					t.Errorf("%s may %s", role, rule)
 				}
 			}
@@ -97,20 +118,55 @@ func TestNoWildcards(t *testing.T) {
 	})
 }
 
-// TestBindings: only the server is bound to anything, and only to its own roles.
+// TestBindings: only the server is bound to its own roles, and the account that people are for the server to its
+// sessions. Everything else is for people to bind.
 func TestBindings(t *testing.T) {
-	want := []rbacv1.Subject{{Kind: "ServiceAccount", Name: "portcullis", Namespace: namespace}}
+	account := func(name string) []rbacv1.Subject {
+		return []rbacv1.Subject{{Kind: "ServiceAccount", Name: name, Namespace: namespace}}
+	}
+	type binding struct {
+		Role     rbacv1.RoleRef
+		Subjects []rbacv1.Subject
+	}
+	role := func(kind, name string) rbacv1.RoleRef {
+		return rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kind, Name: name}
+	}
+	want := []binding{
+		{role("ClusterRole", "portcullis"), account("portcullis")},
+		{role("ClusterRole", "portcullis-sessions-reader"), account("portcullis-reader")},
+		{role("Role", "portcullis"), account("portcullis")},
+	}
 	eachScenario(t, func(t *testing.T, all objects) {
+		var got []binding
 		for _, obj := range all {
 			switch b := obj.(type) {
 			case *rbacv1.ClusterRoleBinding:
-				if b.RoleRef.Name != "portcullis" || !cmp.Equal(want, b.Subjects) {
-					t.Errorf("cluster role binding %s: %+v to %+v", b.Name, b.RoleRef, b.Subjects)
-				}
+				got = append(got, binding{b.RoleRef, b.Subjects})
 			case *rbacv1.RoleBinding:
-				if b.RoleRef.Name != "portcullis" || b.RoleRef.Kind != "Role" || !cmp.Equal(want, b.Subjects) {
-					t.Errorf("role binding %s: %+v to %+v", b.Name, b.RoleRef, b.Subjects)
-				}
+				got = append(got, binding{b.RoleRef, b.Subjects})
+			}
+		}
+		slices.SortFunc(got, func(a, b binding) int {
+			return cmp.Or(strings.Compare(a.Role.Kind, b.Role.Kind), strings.Compare(a.Role.Name, b.Role.Name))
+		})
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Errorf("bindings (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestNobodyRunsAsTheReader: its tokens are made for people, one by one.
+func TestNobodyRunsAsTheReader(t *testing.T) {
+	eachScenario(t, func(t *testing.T, all objects) {
+		if mounts := get[*corev1.ServiceAccount](t, all, "portcullis-reader").AutomountServiceAccountToken; mounts == nil || *mounts {
+			t.Error("a pod that runs as it would have its token")
+		}
+		if name := server(t, all).ServiceAccountName; name == "portcullis-reader" {
+			t.Error("the server runs as it")
+		}
+		for label := range get[*rbacv1.Role](t, all, "portcullis-sessions").Labels {
+			if strings.HasPrefix(label, "rbac.authorization.k8s.io/aggregate-to-") {
+				t.Errorf("sessions are shown to whom %s shows other things", label)
 			}
 		}
 	})

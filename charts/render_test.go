@@ -187,12 +187,12 @@ server:
 persistence: {size: 5Gi, storageClassName: fast}
 service: {clusterIP: "fd00::17", annotations: {e: f}}
 auditSink: {nodePort: 30443}
-webhook: {failurePolicy: Fail, timeoutSeconds: 5}
+webhook: {failurePolicy: Fail, timeoutSeconds: 5, clientCAConfigMap: {name: apiserver-ca, key: root.pem}}
 gate:
-  policy: {enabled: true, failurePolicy: Fail}
+  policy: {enabled: true, failurePolicy: Fail, mirror: true}
   breakGlassGroups: [oncall]
   exempt: {users: ["o'brien \"x\""], groups: [g], namespaces: [elsewhere]}
-pki: {keepOnUninstall: true}
+pki: {keepOnUninstall: true, servingTLSSecret: serving, sinkTLSSecret: sink}
 agent:
   serverAddress: "portcullis.example.org:8444"
   capabilities: [BPF, PERFMON, SYS_RESOURCE]

@@ -25,6 +25,7 @@ func TestMistakesAreRefused(t *testing.T) {
 		"webhook: {timeoutSeconds: 31}":                         "/webhook/timeoutSeconds",
 		"webhook: {namespaceSelector: {}}":                      "namespaceSelector",
 		"gate: {policy: {failurePolicy: open}}":                 "/gate/policy/failurePolicy",
+		"gate: {policy: {mirror: sometimes}}":                   "/gate/policy/mirror",
 		"gate: {exempt: {users: ['']}}":                         "/gate/exempt/users/0",
 		"service: {clusterIP: None}":                            "/service/clusterIP",
 		"service: {clusterIP: portcullis}":                      "/service/clusterIP",

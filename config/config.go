@@ -131,6 +131,9 @@ type WebhookConfig struct {
 	// ConfigurationName is the ValidatingWebhookConfiguration that the server
 	// writes its CA into.
 	ConfigurationName string `json:"configurationName"`
+	// ClientCAFile has the CAs that sign API servers' client certificates. If it is set, callers must show one; API
+	// servers do where an AdmissionConfiguration tells them to.
+	ClientCAFile string `json:"clientCAFile,omitempty"`
 }
 
 // PKIConfig names the objects that hold keys and certificates. All of them
@@ -147,6 +150,32 @@ type PKIConfig struct {
 	// ExtraNames are further DNS names and IP addresses for the serving
 	// certificate, such as a node port's or load balancer's.
 	ExtraNames []string `json:"extraNames,omitempty"`
+	// ServingFiles and SinkFiles are certificates that somebody else issues and renews, for the
+	// webhook and the collector, and for the audit sink.
+	ServingFiles CertificateFiles `json:"servingFiles,omitzero"`
+	SinkFiles    CertificateFiles `json:"sinkFiles,omitzero"`
+}
+
+// CertificateFiles are a server certificate in files, which are read again when they change.
+type CertificateFiles struct {
+	// Certificate has the chain, Key its key.
+	Certificate string `json:"certificate,omitempty"`
+	Key         string `json:"key,omitempty"`
+	// CA is what clients are told to trust; empty if somebody else tells them.
+	CA string `json:"ca,omitempty"`
+}
+
+func (f CertificateFiles) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if f != (CertificateFiles{}) && (f.Certificate == "" || f.Key == "") {
+		errs = append(errs, field.Required(path, "needs both a certificate and a key"))
+	}
+	for name, file := range map[string]string{"certificate": f.Certificate, "key": f.Key, "ca": f.CA} {
+		if file != "" {
+			errs = append(errs, absolute(path.Child(name), file)...)
+		}
+	}
+	return errs
 }
 
 // NotifyConfig says where detections go.
@@ -272,6 +301,11 @@ func (c *Config) validate() field.ErrorList {
 	errs = append(errs, c.Store.validate(field.NewPath("store"))...)
 	errs = append(errs, c.TelemetryLog.validate(field.NewPath("telemetryLog"))...)
 	errs = append(errs, c.Gate.validate(field.NewPath("gate"))...)
+	errs = append(errs, c.PKI.ServingFiles.validate(field.NewPath("pki", "servingFiles"))...)
+	errs = append(errs, c.PKI.SinkFiles.validate(field.NewPath("pki", "sinkFiles"))...)
+	if c.Webhook.ClientCAFile != "" {
+		errs = append(errs, absolute(field.NewPath("webhook", "clientCAFile"), c.Webhook.ClientCAFile)...)
+	}
 	errs = append(errs, c.validateAddresses()...)
 	errs = append(errs, c.validateNames()...)
 	return append(errs, c.Notify.HTTP.validate(field.NewPath("notify", "http"))...)

@@ -53,6 +53,7 @@ func TestMistakes(t *testing.T) {
 		"name":          {"namespace: 'Bad Name'", []string{"namespace:"}},
 		"store": {"store: {maxMegabytes: 1000, busMaxMegabytes: 1, reserve: -1s}",
 			[]string{"store.busMaxMegabytes", "store.reserve"}},
+		"files": {"pki: {servingFiles: {certificate: a}}\nwebhook: {clientCAFile: b}", []string{"pki.servingFiles", "pki.servingFiles.certificate", "webhook.clientCAFile"}},
 		"gate": {"gate: {failMode: shut, breakGlassGroups: [''], barrier: {timeout: 1m}, breaker: {perRulePerHour: 0}}",
 			[]string{"gate.failMode", "gate.breakGlassGroups[0]", "gate.barrier.timeout", "gate.breaker.perRulePerHour"}},
 		"store too small": {"store: {maxMegabytes: 1000}", []string{"store.maxMegabytes", "at least 1664"}},

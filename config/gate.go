@@ -33,6 +33,9 @@ type GateConfig struct {
 	Breaker BreakerConfig `json:"breaker"`
 	// Barrier is the wait for what happened just before a request.
 	Barrier BarrierConfig `json:"barrier"`
+	// Mirror says to keep a copy of every quarantine in a ConfigMap of the server's namespace, for the policy in the
+	// API server that goes by those.
+	Mirror bool `json:"mirror"`
 }
 
 // Subjects are some users, groups and namespaces.
@@ -64,9 +67,11 @@ func defaultGate() GateConfig {
 	return GateConfig{
 		FailMode:         FailOpen,
 		BreakGlassGroups: []string{"system:masters", "portcullis:break-glass"},
-		Protected:        Subjects{Namespaces: []string{"kube-system"}},
-		Breaker:          BreakerConfig{PerRulePerHour: 20, TotalPerHour: 100, MaxQuarantines: 1000},
+		Exempt:           Subjects{Users: []string{}, Groups: []string{}, Namespaces: []string{}},
+		Protected:        Subjects{Users: []string{}, Groups: []string{}, Namespaces: []string{"kube-system"}},
+		Breaker:          BreakerConfig{PerRulePerHour: 20, TotalPerHour: 100, MaxQuarantines: 250},
 		Barrier:          BarrierConfig{Timeout: metav1.Duration{Duration: 100 * time.Millisecond}, FailMode: FailOpen},
+		Mirror:           true,
 	}
 }
 

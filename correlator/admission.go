@@ -17,8 +17,8 @@ import (
 func (c *Correlator) Review(forms []*event.Event) []*event.Detection {
 	var found []*event.Detection
 	x := c.matcher.Load()
-	for _, t := range x.terms {
-		if !t.denies() || c.guard.isSuspended(t.rule.Name) {
+	for _, t := range x.denying {
+		if c.guard.isSuspended(t.rule.Name) {
 			continue
 		}
 		if e := c.admits(t, forms); e != nil {
@@ -27,6 +27,9 @@ func (c *Correlator) Review(forms []*event.Event) []*event.Detection {
 	}
 	return found
 }
+
+// Reviews reports whether there are rules that Review evaluates.
+func (c *Correlator) Reviews() bool { return len(c.matcher.Load().denying) > 0 }
 
 // denies reports whether the term is the only one of a rule that denies requests.
 func (t *term) denies() bool {

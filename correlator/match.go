@@ -28,6 +28,8 @@ type matcher struct {
 	// terms are those of all rules, rule by rule; set has their stages by the same indices.
 	terms []*term
 	set   *program.Set
+	// denying are the terms of rules that deny requests at admission.
+	denying []*term
 	// scratch are *scratch, so that matching allocates for candidates only.
 	scratch sync.Pool
 }
@@ -75,6 +77,11 @@ func newMatcher(o Options, g *guard, m *metrics) *matcher {
 	x := &matcher{metrics: m, guard: g, enforce: o.enforce(), terms: make([]*term, 0, 2*o.Rules.Len())}
 	for _, r := range o.Rules.All() {
 		x.terms = append(x.terms, termsOf(r, versionOf(r, o.MaxSpan))...)
+	}
+	for _, t := range x.terms {
+		if t.denies() {
+			x.denying = append(x.denying, t)
+		}
 	}
 	stages := make([]*program.Stage, len(x.terms))
 	var joins []*program.Stage

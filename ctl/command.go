@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -13,12 +14,15 @@ import (
 	"github.com/portcullis-dev/portcullis/ctl/auditconfig"
 	"github.com/portcullis-dev/portcullis/ctl/cluster"
 	"github.com/portcullis-dev/portcullis/ctl/doctor"
+	"github.com/portcullis-dev/portcullis/ctl/output"
 	"github.com/portcullis-dev/portcullis/ctl/quarantine"
 	"github.com/portcullis-dev/portcullis/ctl/replay"
 	"github.com/portcullis-dev/portcullis/ctl/rulecheck"
 	"github.com/portcullis-dev/portcullis/ctl/rulefmt"
 	"github.com/portcullis-dev/portcullis/ctl/ruleimport"
 	"github.com/portcullis-dev/portcullis/ctl/ruletest"
+	"github.com/portcullis-dev/portcullis/ctl/sessions"
+	"github.com/portcullis-dev/portcullis/ctl/tunnel"
 )
 
 // plugin is the file name by which kubectl finds its plugin "portcullis".
@@ -40,7 +44,8 @@ func NewCommand(o Options) *cobra.Command {
 		Use:   "portcullisctl",
 		Short: "Wire, watch and steer Portcullis",
 		Long: "portcullisctl connects API servers to Portcullis, says what is wrong with an installation,\n" +
-			"shows, makes and ends quarantines, and checks rule files. It reaches the cluster like kubectl does.",
+			"shows who ran what in which pod, shows, makes and ends quarantines, and checks rule files.\n" +
+			"It reaches the cluster like kubectl does.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -60,6 +65,7 @@ func NewCommand(o Options) *cobra.Command {
 		quarantine.New(quarantine.Options{
 			Connect: flags.Client, Namespace: flags.ContextNamespace, Streams: o.Streams,
 		}),
+		sessions.New(sessions.Options{Connect: connect(flags), Namespace: flags.Namespace, Streams: o.Streams}),
 		group("rule", "Work with rule files", rulecheck.New(o.Streams), rulefmt.New(o.Streams), ruleimport.New(o.Streams), ruletest.New(o.Streams)),
 		replay.New(o.Streams),
 		versionCommand(o),
@@ -67,6 +73,25 @@ func NewCommand(o Options) *cobra.Command {
 	)
 	hideConnectionFlags(root)
 	return root
+}
+
+// connect reaches the server of the Portcullis in a namespace.
+func connect(flags *cluster.Flags) func(context.Context, string) (*sessions.Server, error) {
+	return func(ctx context.Context, namespace string) (*sessions.Server, error) {
+		config, err := flags.Config()
+		if err != nil {
+			return nil, err
+		}
+		client, err := flags.Client()
+		if err != nil {
+			return nil, err
+		}
+		t, err := tunnel.Open(ctx, tunnel.Options{Config: config, Client: client, Namespace: namespace})
+		if err != nil {
+			return nil, err
+		}
+		return &sessions.Server{HTTP: t.HTTP, URL: t.URL, Close: t.Close}, nil
+	}
 }
 
 // group is a command that only holds others.
@@ -112,9 +137,14 @@ Global Flags:
 	root.SetUsageTemplate(strings.TrimRight(template, "\n") + "\n\nUse \"{{.Root.DisplayName}} options\" for the flags that all commands have.\n")
 }
 
-// Explain turns an error into what is printed: what failed, and where possible what to do.
+// Explain turns an error into what is printed: what failed, and where possible what to do. Errors quote
+// what others wrote.
 func Explain(err error) string {
-	text := "error: " + err.Error()
+	lines := strings.Split("error: "+err.Error(), "\n")
+	for i, line := range lines {
+		lines[i] = output.Text(line)
+	}
+	text := strings.Join(lines, "\n")
 	switch {
 	case apierrors.IsUnauthorized(err):
 		text += "\nthe API server does not accept your credentials: are they expired?"

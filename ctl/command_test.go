@@ -116,6 +116,9 @@ func TestExplain(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
+	if got, want := Explain(errors.New("denied: a\x1b[2J\nask b")), "error: denied: a\\u{1b}[2J\nask b"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	if got := Explain(fmt.Errorf("list: %w", context.DeadlineExceeded)); !strings.Contains(got, "does not answer") {
 		t.Errorf("got %q", got)
 	}

@@ -43,19 +43,25 @@ func (d *Detection) Credential() (string, error) {
 	return id, nil
 }
 
-// Groups are those of whoever made the detection's requests, each once.
+// Groups are those of whoever made the detection's requests, or asked for the exec session that they
+// were made in, each once.
 func (d *Detection) Groups() []string {
 	var groups []string
 	seen := map[string]bool{}
-	for _, e := range d.Events {
-		if e.Audit == nil {
-			continue
-		}
-		for _, g := range e.Audit.User.Groups {
+	add := func(more []string) {
+		for _, g := range more {
 			if !seen[g] {
 				seen[g] = true
 				groups = append(groups, g)
 			}
+		}
+	}
+	for _, e := range d.Events {
+		if e.Audit != nil {
+			add(e.Audit.User.Groups)
+		}
+		if e.Session != nil {
+			add(e.Session.Groups)
 		}
 	}
 	return groups

@@ -46,8 +46,8 @@ func TestCredentialOfADetection(t *testing.T) {
 }
 
 func TestGroupsOfADetection(t *testing.T) {
-	d := &Detection{Events: []*Event{{}, request([]string{"devs", "all"}), request([]string{"all", "ops"})}}
-	if got := d.Groups(); !slices.Equal(got, []string{"devs", "all", "ops"}) {
+	d := &Detection{Events: []*Event{{}, request([]string{"devs", "all"}), request([]string{"all", "ops"}), {Session: &Session{Groups: []string{"on-call", "ops"}}}}}
+	if got := d.Groups(); !slices.Equal(got, []string{"devs", "all", "ops", "on-call"}) {
 		t.Errorf("got %v", got)
 	}
 }

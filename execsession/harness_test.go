@@ -38,7 +38,7 @@ func (p pods) KubeletCommands(_, container string, visit func([]string, time.Dur
 
 // scene is a Tracker whose time is told by the test.
 type scene struct {
-	*testing.T
+	testing.TB
 	tracker  *Tracker
 	registry *prometheus.Registry
 	now      time.Time
@@ -46,9 +46,9 @@ type scene struct {
 	serial   int
 }
 
-func newScene(t *testing.T, change func(*Options)) *scene {
+func newScene(t testing.TB, change func(*Options)) *scene {
 	t.Helper()
-	s := &scene{T: t, now: noon, registry: prometheus.NewRegistry()}
+	s := &scene{TB: t, now: noon, registry: prometheus.NewRegistry()}
 	o := Options{
 		Pods: pods{sole: "main", probes: map[string]time.Duration{"probe": 10 * time.Second}}, Report: func(e *event.Event) { s.reports = append(s.reports, e) },
 		Now: func() time.Time { return s.now }, Logger: slog.New(slog.DiscardHandler), Registerer: s.registry,

@@ -71,7 +71,7 @@ func TestManySourcesAtOnce(t *testing.T) {
 		var sources sync.WaitGroup
 		for source := range 8 {
 			sources.Go(func() {
-				s := &scene{T: t, tracker: tracker}
+				s := &scene{TB: t, tracker: tracker}
 				for i := range 10 {
 					s.play(fmt.Sprintf("%d-%d", source, i), source == 0)
 				}

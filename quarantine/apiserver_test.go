@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -46,6 +48,8 @@ type cluster struct {
 	client client.WithWatch
 	gone   sync.Map // UIDs of pods that are gone
 	nodes  sync.Map // the nodes of pods, by UID
+	// mirrors are where the replicas that are started next mirror; nil for nowhere.
+	mirrors corev1client.ConfigMapInterface
 }
 
 func startCluster(t *testing.T) *cluster {
@@ -109,6 +113,7 @@ func (c *cluster) runWith(t *testing.T, book *record.Book, hooks interceptor.Fun
 		Client: interceptor.NewClient(c.client, hooks), Index: r.index, Announcer: r.announcer, Record: r.book,
 		PodGone:    func(uid string) bool { _, gone := c.gone.Load(uid); return gone },
 		NodeOf:     func(uid string) string { n, _ := c.nodes.Load(uid); name, _ := n.(string); return name },
+		Mirrors:    c.mirrors,
 		Logger:     slog.New(slog.DiscardHandler),
 		Registerer: prometheus.NewPedanticRegistry(),
 	})
@@ -202,6 +207,7 @@ func TestAgainstAPIServer(t *testing.T) {
 	t.Run("name taken by another subject", func(t *testing.T) { testTakenName(t, c) })
 	t.Run("every kind of subject", func(t *testing.T) { testKinds(t, c) })
 	t.Run("status", func(t *testing.T) { testStatus(t, c) })
+	t.Run("mirrors", func(t *testing.T) { testMirrors(t, c) })
 	t.Run("who released it", func(t *testing.T) { testReleased(t, c) })
 	t.Run("endpoints of a service", func(t *testing.T) { testEndpoints(t, c) })
 	t.Run("Events on the pod and the quarantine", func(t *testing.T) { testEvents(t, c) })
@@ -260,6 +266,65 @@ func testByHand(t *testing.T, c *cluster) {
 	eventually(t, "it is in force", denied)
 	c.change(t, q, func(q *v1alpha1.Quarantine) { q.Spec.ExpiresAt = &metav1.Time{Time: time.Now().Add(-time.Second)} })
 	eventually(t, "ended by its new expiry", func() bool { return !denied() })
+}
+
+// testMirrors: the API server takes what is written, and mirrors follow from one process to the next.
+func testMirrors(t *testing.T, c *cluster) {
+	set, err := kubernetes.NewForConfig(c.server.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = set.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "mirrors"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c.mirrors = set.CoreV1().ConfigMaps("mirrors")
+	defer func() { c.mirrors = nil }()
+	// mirrored is whether the mirrors of the objects of these names, and no others, say what those do.
+	mirrored := func(names ...string) bool {
+		list, err := c.mirrors.List(t.Context(), metav1.ListOptions{LabelSelector: "portcullis.dev/quarantine=true"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list.Items) != len(names) {
+			return false
+		}
+		for _, name := range names {
+			q, exists := c.get(t, name)
+			want := quarantine.MirrorOf(q)
+			if !exists || !slices.ContainsFunc(list.Items, func(m corev1.ConfigMap) bool {
+				return m.Name == want.Name && maps.Equal(m.Data, want.Data) && slices.Equal(m.OwnerReferences, want.OwnerReferences)
+			}) {
+				return false
+			}
+		}
+		return true
+	}
+	others := &v1alpha1.QuarantineList{}
+	if err := c.client.List(t.Context(), others); err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range others.Items {
+		c.delete(t, q.Name)
+	}
+	r := c.run(t, interceptor.Funcs{})
+	c.nodes.Store("mirrored", "node-1")
+	impose(t, r, "mirror-1", "mirrored", time.Hour)
+	byHand := &v1alpha1.Quarantine{ObjectMeta: metav1.ObjectMeta{Name: "case-1"}, Spec: v1alpha1.QuarantineSpec{
+		Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "mallory"}, Reason: "see case 1",
+	}}
+	if err := c.client.Create(t.Context(), byHand); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both are mirrored", func() bool { return mirrored("pod-mirrored", "case-1") })
+	impose(t, r, "mirror-2", "mirrored", 2*time.Hour)
+	eventually(t, "the status says where it runs", func() bool { q, _ := c.get(t, "pod-mirrored"); return q.Status.NodeName == "node-1" })
+	eventually(t, "the mirror is prolonged and says so too", func() bool { return mirrored("pod-mirrored", "case-1") })
+	c.delete(t, "pod-mirrored")
+	eventually(t, "released in the mirror too", func() bool { return mirrored("case-1") })
+	r.stop()
+	c.delete(t, "case-1")
+	c.run(t, interceptor.Funcs{})
+	eventually(t, "what was released meanwhile has no mirror any more", func() bool { return mirrored() })
 }
 
 // testReleaseInFlight holds the answer to the creation back until somebody has

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -76,8 +77,10 @@ type Options struct {
 	// MaxQuarantines bounds those that there are when a rule adds one; zero for no bound. The policy in
 	// the API server looks at each of them for each request. What people make by hand is not bounded by it.
 	MaxQuarantines int
-	Logger         *slog.Logger
-	Registerer     prometheus.Registerer
+	// Mirrors are the ConfigMaps of the namespace in which every Quarantine is mirrored; see MirrorOf. Nil mirrors none.
+	Mirrors    corev1client.ConfigMapInterface
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
 	// Now is the clock; time.Now if nil. Give it one that nobody sets (package steady), or a step
 	// of the wall clock releases everybody who is in quarantine for a time.
 	Now func() time.Time
@@ -119,6 +122,7 @@ type Manager struct {
 	metrics *metrics
 	queue   workqueue.TypedRateLimitingInterface[task]
 	reports workqueue.TypedInterface[string]
+	mirror  mirror
 
 	mu       sync.Mutex
 	state    *state
@@ -138,6 +142,7 @@ func NewManager(opts Options) (*Manager, error) {
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[task](minRetry, maxRetry)),
 		reports: workqueue.NewTyped[string](),
+		mirror:  mirror{changed: make(chan struct{}, 1)},
 	}
 	m.state.nodeOf = opts.NodeOf
 	var err error
@@ -159,6 +164,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	watching.Go(func() { m.watch(ctx) })
 	watching.Go(func() { m.endLoop(ctx) })
 	watching.Go(func() { m.reportLoop(ctx) })
+	if m.opts.Mirrors != nil {
+		watching.Go(func() { m.mirrorLoop(ctx) })
+	}
 	for range writers {
 		written.Go(func() { m.writeLoop(writing) })
 	}
@@ -314,6 +322,7 @@ func (m *Manager) change(f func(*state, *effects)) {
 	m.mu.Lock()
 	f(m.state, &fx)
 	m.mu.Unlock()
+	m.mirror.wake()
 	for _, d := range fx.doom {
 		m.queue.Add(task{doomed: d})
 	}

@@ -33,7 +33,7 @@ func newMetrics(reg prometheus.Registerer, m *Manager) (*metrics, error) {
 		}, []string{"why"}),
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "portcullis_quarantine_writes_total",
-			Help: "Requests to the API server for Quarantine objects, by operation and result.",
+			Help: "Requests to the API server for Quarantine objects and their mirrors, by operation and result.",
 		}, []string{"operation", "result"}),
 		writeDelay: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "portcullis_quarantine_write_delay_seconds",
@@ -62,7 +62,11 @@ func newMetrics(reg prometheus.Registerer, m *Manager) (*metrics, error) {
 		Name: "portcullis_quarantine_pending_writes",
 		Help: "Quarantines in force whose object is not written yet.",
 	}, func() float64 { return float64(m.pending()) })
+	mirrors := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "portcullis_quarantine_pending_mirrors",
+		Help: "Mirrors of quarantines that still had to be written or deleted when they were last gone through.",
+	}, func() float64 { return float64(m.mirror.pending.Load()) })
 	return out, errors.Join(
 		reg.Register(out.outcomes), reg.Register(out.ended), reg.Register(out.writes),
-		reg.Register(out.writeDelay), reg.Register(out.undecodable), reg.Register(inForce), reg.Register(pending))
+		reg.Register(out.writeDelay), reg.Register(out.undecodable), reg.Register(inForce), reg.Register(pending), reg.Register(mirrors))
 }

@@ -356,20 +356,12 @@ func (r *Record) led(object string) *Quarantine {
 // Standing calls visit for each quarantine that was written and has not ended as far as is known, with
 // the detection that led to it and when it expires. The function may use the Book.
 func (b *Book) Standing(visit func(detection, object string, expires time.Time)) {
-	b.Quarantined(func(id string, r Record) {
+	for _, id := range b.withQuarantines() {
+		r, _ := b.Get(id)
 		for _, q := range r.Quarantines {
 			if q.Written && q.Ended == nil {
 				visit(id, q.Object, q.Expires)
 			}
-		}
-	})
-}
-
-// Quarantined calls visit for each detection that led to quarantines, ended ones included. The function may use the Book.
-func (b *Book) Quarantined(visit func(detection string, r Record)) {
-	for _, id := range b.withQuarantines() {
-		if r, known := b.Get(id); known {
-			visit(id, r)
 		}
 	}
 }

@@ -119,7 +119,7 @@ func compareEvent(t *testing.T, logged *event.Event, object map[string]any) {
 		diff := cmp.Diff(want, got)
 		if diff == "" {
 			got, want := []event.Pod{e.Audit.Caller, e.Audit.Target}, []event.Pod{logged.Audit.Caller, logged.Audit.Target}
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff = cmp.Diff(want, got); diff != "" {
 				t.Errorf("caller and target (-want +got):\n%s", diff)
 			}
 			return

@@ -264,5 +264,11 @@ enum bpf_func_id {
 };
 #define HAS_HELPER(name) __builtin_preserve_enum_value(*(typeof(enum bpf_func_id) *)name, 0)
 
+// bpf_rdonly_cast tells the verifier of what type a pointer is (since 6.2), so that fields are read
+// without a helper's call. Where the kernel lacks it, its address is 0.
+extern void *bpf_rdonly_cast(const void *object, u32 type) __attribute__((section(".ksyms"), weak));
+#define CASTS (bpf_rdonly_cast != 0)
+#define CAST(type, pointer) ((type *)bpf_rdonly_cast(pointer, __builtin_btf_type_id(*(type *)0, 1)))
+
 // SUBSYS is a cgroup v1 controller's index in the running kernel.
 #define SUBSYS(name) __builtin_preserve_enum_value(*(typeof(enum cgroup_subsys_id) *)name, 1)

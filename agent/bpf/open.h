@@ -181,14 +181,20 @@ global int append_known(u32 slot, u64 file_, u64 task_)
 	return append_path(slot, mount + OFFSET((struct mount *)0, mnt), (u64)dentry);
 }
 
+static always_inline int is_credential_length(u32 len) { return len == 5 || len == 6 || len == 9; }
+
 // may_be_credential lets nearly all files go by what is told quickest: the
 // length of a name, and the kind of file system.
 static always_inline int may_be_credential(struct file *file)
 {
-	struct dentry *dentry = READ(file, f_path.dentry);
-	u32 len = READ(dentry, d_name.len);
+	struct dentry *dentry;
 
-	return len == 5 || len == 6 || len == 9 || READ(READ(dentry, d_sb), s_magic) == TMPFS_MAGIC;
+	if (CASTS) {
+		dentry = CAST(struct file, file)->f_path.dentry;
+		return is_credential_length(dentry->d_name.len) || dentry->d_sb->s_magic == TMPFS_MAGIC;
+	}
+	dentry = READ(file, f_path.dentry);
+	return is_credential_length(READ(dentry, d_name.len)) || READ(READ(dentry, d_sb), s_magic) == TMPFS_MAGIC;
 }
 
 #define FMODE_READ 1

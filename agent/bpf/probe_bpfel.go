@@ -32,6 +32,11 @@ type probeContainer struct {
 	Mark         uint64
 }
 
+type probeCounts struct {
+	_  structs.HostLayout
+	Of [6]uint64
+}
+
 type probeEntry struct {
 	_     structs.HostLayout
 	Start uint64

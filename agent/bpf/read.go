@@ -16,17 +16,39 @@ import (
 // one that matters most, and all others. See wakeup in output.h.
 const (
 	urgentInterval time.Duration = 500 * time.Microsecond
-	wakeupInterval time.Duration = 5 * time.Millisecond
+	wakeupInterval time.Duration = busyRest + time.Millisecond
 )
 
-// lookAgain is how long the reader sleeps at most: while records come, and ever longer once
-// there are none. The first is shorter than wakeupInterval, so that a stream of
-// records wakes nobody.
-var lookAgain = [...]time.Duration{4 * time.Millisecond, 20 * time.Millisecond, 250 * time.Millisecond}
+// How long the reader sleeps at most. Each of its turns has a price that does not depend on
+// how much it finds: it takes a processor's caches from who runs there. So it takes fewer of them
+// the more there is to do. None is longer than wakeupInterval but the idle one, so that
+// only the first record after a while wakes it, and what matters most.
+const (
+	shortRest = 4 * time.Millisecond
+	busyRest  = 20 * time.Millisecond
+	idleRest  = 250 * time.Millisecond
+
+	// many is how many records in one turn are a stream of them.
+	many = 8
+	// patient is how many turns may find nothing before the reader is idle.
+	patient = 2
+)
+
+// rest is how long to sleep after a turn that found so much, when so many before it found nothing.
+func rest(found, empty int) time.Duration {
+	switch {
+	case found >= many:
+		return busyRest
+	case found > 0 || empty < patient:
+		return shortRest
+	default:
+		return idleRest
+	}
+}
 
 // Read hands every record to handle, in order, until ctx ends; then what is
 // still in the ring buffer, and returns nil. A record that cannot be decoded is
-// handed over as its error.
+// handed over as its error. A record is the same memory as the next: handle copies what it keeps.
 //
 // idle is called whenever the ring was found empty, at least every 250 ms: it
 // is the place for what a batch has in common. Read must not be called twice.
@@ -36,27 +58,30 @@ func (p *Programs) Read(ctx context.Context, handle func(*Record, error), idle f
 	left := errNotRead
 	defer func() { p.flushes.end(left) }()
 	var record ringbuf.Record
-	if err := p.sleepFor(lookAgain[0]); err != nil {
+	decode := newDecoder()
+	if err := p.sleepFor(shortRest); err != nil {
 		return err
 	}
 	last := false // what is read now is the last
-	for looks, found := 0, 0; ; {
+	for found, empty := 0, 0; ; {
 		err := p.reader.ReadInto(&record)
+		sleep := shortRest
 		switch {
 		case err == nil:
-			handle(Decode(record.RawSample))
-			if found++; found > 1 || looks == 0 {
+			handle(decode.record(record.RawSample))
+			if found++; found > 1 || empty < patient {
 				continue
 			}
-			looks = 0 // woken from a long sleep: more will come
+			empty = 0 // woken from a long sleep: more will come
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			if looks++; found > 0 {
-				looks = 0
+			if empty++; found > 0 {
+				empty = 0
 			}
+			sleep = rest(found, empty)
 			found = 0
 			idle()
 		case errors.Is(err, ringbuf.ErrFlushed) && !last:
-			looks, found = 0, 0
+			found, empty = 0, 0
 			// Once more at the end: this turn may have begun before.
 			last = ctx.Err() != nil
 			if p.flushes.turn() || last {
@@ -72,7 +97,7 @@ func (p *Programs) Read(ctx context.Context, handle func(*Record, error), idle f
 		default:
 			return fmt.Errorf("read the ring buffer: %w", err)
 		}
-		if err := p.sleepFor(lookAgain[min(looks, len(lookAgain)-1)]); err != nil {
+		if err := p.sleepFor(sleep); err != nil {
 			return err
 		}
 	}
@@ -120,17 +145,17 @@ func (l Lost) Limited() uint64 {
 
 // Lost reads the counters. They only grow.
 func (p *Programs) Lost() (Lost, error) {
+	var perCPU []probeCounts
+	if err := p.collection.Maps[probeMapCounters].Lookup(uint32(0), &perCPU); err != nil {
+		return Lost{}, fmt.Errorf("read the loss counters: %w", err)
+	}
 	var lost Lost
-	// In the order of enum counter in record.h.
-	for i, sum := range []*uint64{
-		&lost.RingFull, &lost.LimitedEntries, &lost.LimitedOpens, &lost.LimitedExecs, &lost.LimitedExits, &lost.ProcessesFull,
-	} {
-		var perCPU []uint64
-		if err := p.collection.Maps[probeMapCounters].Lookup(uint32(i), &perCPU); err != nil {
-			return Lost{}, fmt.Errorf("read the loss counters: %w", err)
-		}
-		for _, n := range perCPU {
-			*sum += n
+	for _, counts := range perCPU {
+		// In the order of enum counter in record.h.
+		for i, sum := range []*uint64{
+			&lost.RingFull, &lost.LimitedEntries, &lost.LimitedOpens, &lost.LimitedExecs, &lost.LimitedExits, &lost.ProcessesFull,
+		} {
+			*sum += counts.Of[i]
 		}
 	}
 	return lost, nil

@@ -66,7 +66,7 @@ func (i Image) IsZero() bool { return i.Time == 0 }
 
 // Record is what a program saw. All times are nanoseconds since boot, all PIDs
 // are the host's. Every string is valid UTF-8: the bytes that were not are
-// replaced. A Record owns its memory.
+// replaced. Texts and Args stay as they are, whatever becomes of the Record.
 type Record struct {
 	Kind  Kind
 	Time  uint64
@@ -145,14 +145,56 @@ const maxArgs = 4096
 var errShort = errors.New("record is shorter than it says")
 
 // Decode reads a record as it comes from the ring buffer.
-func Decode(raw []byte) (*Record, error) {
+func Decode(raw []byte) (*Record, error) { return (&decoder{}).record(raw) }
+
+// decoder decodes one record after another. It remembers texts: those of one container's processes
+// are mostly the same.
+type decoder struct {
+	texts map[string]string // by what is in the record; nil remembers nothing
+	paths map[string]string
+	last  Record
+}
+
+// What a decoder remembers at most: so many texts, none longer than this. A container that
+// makes up new ones gains nothing but that the others are made anew.
+const (
+	maxTexts = 512
+	maxText  = 256
+)
+
+func newDecoder() *decoder {
+	return &decoder{texts: map[string]string{}, paths: map[string]string{}}
+}
+
+// remembered is what read makes of b, made once for all that are the same.
+func remembered(known map[string]string, b []byte, read func([]byte) string) string {
+	if known == nil || len(b) > maxText {
+		return read(b)
+	}
+	if s, ok := known[string(b)]; ok {
+		return s
+	}
+	if len(known) >= maxTexts {
+		clear(known)
+	}
+	s := read(b)
+	known[string(b)] = s
+	return s
+}
+
+func (d *decoder) text(b []byte) string { return remembered(d.texts, b, text) }
+func (d *decoder) path(b []byte) string { return remembered(d.paths, b, path) }
+
+// record reads one. It is overwritten by the next.
+func (d *decoder) record(raw []byte) (*Record, error) {
+	r := &d.last
+	*r = Record{sizeInKernel: len(raw)}
 	if len(raw) == endSize {
-		return decodeEnd(raw)
+		return decodeEnd(r, raw)
 	}
 	if len(raw) < headerSize {
 		return nil, fmt.Errorf("%w: %d bytes", errShort, len(raw))
 	}
-	r := &Record{sizeInKernel: len(raw)}
 	le := binary.LittleEndian
 	r.Time, r.Start = le.Uint64(raw), le.Uint64(raw[8:])
 	r.ParentStart, r.EntryStart = le.Uint64(raw[16:]), le.Uint64(raw[24:])
@@ -167,16 +209,16 @@ func Decode(raw []byte) (*Record, error) {
 		return nil, fmt.Errorf("record of unknown kind %d", r.Kind)
 	}
 	r.Class, r.Suppressed = Class(le.Uint16(raw[122:])), le.Uint64(raw[128:])
-	r.Comm, r.ParentComm = text(raw[136:152]), text(raw[152:168])
-	if err := r.decodeData(raw); err != nil {
+	r.Comm, r.ParentComm = d.text(raw[136:152]), d.text(raw[152:168])
+	if err := d.data(r, raw); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
-func decodeEnd(raw []byte) (*Record, error) {
+func decodeEnd(r *Record, raw []byte) (*Record, error) {
 	le := binary.LittleEndian
-	r := &Record{Kind: Kind(le.Uint16(raw[84:])), Class: ClassExit, sizeInKernel: len(raw)}
+	r.Kind, r.Class = Kind(le.Uint16(raw[84:])), ClassExit
 	if r.Kind != KindExit {
 		return nil, fmt.Errorf("short record of kind %d", r.Kind)
 	}
@@ -211,9 +253,9 @@ func (r *Record) setFlags(flags uint32) {
 	}
 }
 
-// decodeData reads what follows the header: the paths in the order of their
+// data reads what follows the header: the paths in the order of their
 // lengths, then the arguments.
-func (r *Record) decodeData(raw []byte) error {
+func (d *decoder) data(r *Record, raw []byte) error {
 	le := binary.LittleEndian
 	data := raw[headerSize:]
 	var parts [7][]byte
@@ -228,12 +270,12 @@ func (r *Record) decodeData(raw []byte) error {
 	if args > len(data) {
 		return errShort
 	}
-	r.File, r.KnownFile, r.CgroupPath = path(parts[0]), path(parts[1]), path(parts[2])
-	r.Executable, r.Directory = path(parts[3]), path(parts[4])
+	r.File, r.KnownFile, r.CgroupPath = d.path(parts[0]), d.path(parts[1]), d.path(parts[2])
+	r.Executable, r.Directory = d.path(parts[3]), d.path(parts[4])
 	if r.Directory == "" {
 		r.Directory = "/" // the root is a path of no names
 	}
-	r.ParentExe, r.Interpreter = path(parts[5]), text(parts[6])
+	r.ParentExe, r.Interpreter = d.path(parts[5]), d.text(parts[6])
 	r.splitArgs(data[:args])
 	return nil
 }

@@ -64,6 +64,10 @@ struct entry {
 	u64 pid;
 };
 
+struct counts {
+	u64 of[COUNTERS];
+};
+
 // The processes of containers, by PID. Preallocated: a fork bomb can fill it,
 // but cannot make it grow.
 struct {
@@ -115,9 +119,9 @@ struct {
 
 struct {
 	MAP_UINT(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	MAP_UINT(max_entries, COUNTERS);
+	MAP_UINT(max_entries, 1); // so that all are read at once
 	MAP_TYPE(key, u32);
-	MAP_TYPE(value, u64);
+	MAP_TYPE(value, struct counts);
 } counters SEC(".maps");
 
 struct {
@@ -140,9 +144,11 @@ struct record_end *layout;
 
 static always_inline void count(u32 counter)
 {
-	u64 *n = bpf_map_lookup_elem(&counters, &counter);
-	if (n)
-		*n += 1;
+	u32 zero = 0;
+	struct counts *counts = bpf_map_lookup_elem(&counters, &zero);
+
+	if (counts && counter < COUNTERS)
+		counts->of[counter] += 1;
 }
 
 // container_state finds what is known of a container, or begins to know it.

@@ -74,7 +74,8 @@ func (w *watcher) take(r *bpf.Record, err error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.records = append(w.records, r)
+	kept := *r
+	w.records = append(w.records, &kept)
 	close(w.changed)
 	w.changed = make(chan struct{})
 }

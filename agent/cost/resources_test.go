@@ -73,17 +73,16 @@ func resources(b *testing.B, l *lab, t *table) {
 	used := agent.cpu() - before
 	share := used.Seconds() / idleFor.Seconds()
 	t.row("processor when idle", fmt.Sprintf("%.2f%% of a core", 100*share), "< 1%", verdict(share < 0.01))
-	t.memory("when idle", agent.status("VmRSS"))
-	t.memory("at the start, for a moment", agent.status("VmHWM"))
+	idle, start := agent.status("VmRSS"), agent.status("VmHWM")
+	t.row("resident memory when idle", mib(idle), "< 32 MiB", verdict(idle < memoryTarget))
+	t.row("resident memory at the start, for a moment", mib(start), "< 32 MiB", verdict(start < memoryTarget))
 	agent.stop()
 }
 
 // memoryTarget is in kB, as the kernel counts.
 const memoryTarget = 32 << 10
 
-func (t *table) memory(when string, kb int) {
-	t.row("resident memory "+when, fmt.Sprintf("%.1f MiB", float64(kb)/1024), "< 32 MiB", verdict(kb < memoryTarget))
-}
+func mib(kb int) string { return fmt.Sprintf("%.1f MiB", float64(kb)/1024) }
 
 func verdict(kept bool) string {
 	if kept {

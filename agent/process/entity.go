@@ -15,8 +15,26 @@ func boot(bootID string) string {
 	return digits[:min(bootDigits, len(digits))]
 }
 
+// named is a process and its entity id.
+type named struct {
+	pid   uint32
+	start uint64
+	id    string
+}
+
+// maxNamed is how many ids are kept: parents and entry leaders come again and again, and what began ends.
+const maxNamed = 256
+
 // entityID names a process for ever: by the node's boot, PID and start.
 func (t *Table) entityID(pid uint32, start uint64) string {
+	place := &t.named[(uint64(pid)+start/1024)%maxNamed]
+	if place.id == "" || place.pid != pid || place.start != start {
+		*place = named{pid, start, t.newEntityID(pid, start)}
+	}
+	return place.id
+}
+
+func (t *Table) newEntityID(pid uint32, start uint64) string {
 	var b [64]byte
 	id := append(b[:0], t.boot...)
 	id = append(id, '-')

@@ -4,13 +4,13 @@ import (
 	"container/list"
 
 	"github.com/portcullis-dev/portcullis/agent/bpf"
-	"github.com/portcullis-dev/portcullis/agent/container"
+	telemetryv1 "github.com/portcullis-dev/portcullis/api/telemetry/v1"
 )
 
 // image is a program as a process runs it.
 type image struct {
 	id         bpf.Image
-	container  container.Container
+	container  *telemetryv1.Container
 	name       string
 	executable string
 	args       []string
@@ -54,7 +54,7 @@ func (s *images) get(id bpf.Image) *image {
 }
 
 // put adds what a record shows of its process.
-func (s *images) put(r *bpf.Record, c container.Container) *image {
+func (s *images) put(r *bpf.Record, c *telemetryv1.Container) *image {
 	if known := s.get(r.Image); known != nil {
 		if known.argsToCome && !r.ArgsUnknown {
 			s.complete(known, r)

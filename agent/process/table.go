@@ -30,6 +30,7 @@ type Table struct {
 	wall      func(uint64) time.Time
 	images    *images
 	strangers uint64
+	named     [maxNamed]named
 
 	mu         sync.RWMutex     // held to change containers
 	containers map[uint64]found // by cgroup
@@ -38,7 +39,7 @@ type Table struct {
 // found is what a cgroup's path told.
 type found struct {
 	container container.Container
-	ok        bool
+	message   *telemetryv1.Container // the same for events, nil if it is none
 }
 
 // maxContainers bounds the cgroups that are remembered. More than a node's
@@ -67,65 +68,86 @@ func New(opts Options) (*Table, error) {
 
 // Take takes in a record, in the order in which they were read, and hands the
 // events that follow from it to push: none if the record is only for the table,
-// two if it also tells that its container exceeded a budget.
+// two if it also tells that its container exceeded a budget. Events share what they have in common: who
+// gets one must not change it.
 func (t *Table) Take(r *bpf.Record, push func(*telemetryv1.Event)) {
 	if r.Kind == bpf.KindExit {
 		t.takeExit(r, push)
 		return
 	}
-	c, ok := t.container(r)
-	if !ok {
+	c := t.container(r)
+	if c == nil {
 		t.strangers++
 		return
 	}
 	image := t.images.put(r, c)
 	t.tellOfLimit(r, c, image, push)
-	e := t.event(r, c, image)
 	switch r.Kind {
 	case bpf.KindExec:
-		e.What = &telemetryv1.Event_Exec{Exec: &telemetryv1.ProcessExec{}}
+		m := t.event(r, c, image)
+		m.exec.Exec = &m.nothing
+		m.event.What = &m.exec
+		push(&m.event)
 	case bpf.KindOpen:
+		e := &t.event(r, c, image).event
 		e.What = &telemetryv1.Event_Open{Open: &telemetryv1.FileOpen{Path: filePath(r), ResolvedPath: r.File}}
-	default:
-		return
+		push(e)
 	}
-	push(e)
 }
 
 // takeExit takes in the end of a process. Its record names the cgroup only.
 func (t *Table) takeExit(r *bpf.Record, push func(*telemetryv1.Event)) {
 	image := t.images.get(r.Image)
 	t.images.end(r.Image)
-	f := t.containers[r.Cgroup]
+	c := t.containers[r.Cgroup].message
 	if image != nil {
-		f = found{image.container, true}
+		c = image.container
 	}
-	if !f.ok {
+	if c == nil {
 		t.strangers++
 		return
 	}
-	t.tellOfLimit(r, f.container, image, push)
-	e := t.event(r, f.container, image)
+	t.tellOfLimit(r, c, image, push)
+	e := &t.event(r, c, image).event
 	e.Process.Args = nil // whoever wants them has them of its start
 	e.What = &telemetryv1.Event_Exit{Exit: exit(r.Status)}
 	push(e)
 }
 
-func (t *Table) tellOfLimit(r *bpf.Record, c container.Container, image *image, push func(*telemetryv1.Event)) {
+func (t *Table) tellOfLimit(r *bpf.Record, c *telemetryv1.Container, image *image, push func(*telemetryv1.Event)) {
 	if r.Suppressed == 0 {
 		return
 	}
-	e := t.event(r, c, image)
+	e := &t.event(r, c, image).event
 	e.What = &telemetryv1.Event_Limit{Limit: &telemetryv1.LimitExceeded{Budget: budget(r.Class), Suppressed: r.Suppressed}}
 	push(e)
 }
 
-func (t *Table) event(r *bpf.Record, c container.Container, image *image) *telemetryv1.Event {
-	return &telemetryv1.Event{
-		Time:      timestamppb.New(t.wall(r.Time)),
-		Container: &telemetryv1.Container{Id: c.ID, PodUid: c.PodUID},
-		Process:   t.process(r, image),
-	}
+// messages are what an event is made of. They live and go together, and one piece of memory is had sooner
+// than ten.
+type messages struct {
+	event   telemetryv1.Event
+	process telemetryv1.Process
+	leader  telemetryv1.EntryLeader
+	parent  telemetryv1.Parent
+	exec    telemetryv1.Event_Exec
+	nothing telemetryv1.ProcessExec
+
+	time, start, leaderStart timestamppb.Timestamp
+}
+
+func (t *Table) event(r *bpf.Record, c *telemetryv1.Container, image *image) *messages {
+	m := &messages{}
+	t.stamp(&m.time, r.Time)
+	t.fill(m, r, image)
+	m.event.Time, m.event.Container, m.event.Process = &m.time, c, &m.process
+	return m
+}
+
+// stamp sets a time of day.
+func (t *Table) stamp(s *timestamppb.Timestamp, sinceBoot uint64) {
+	at := t.wall(sinceBoot)
+	s.Seconds, s.Nanos = at.Unix(), int32(at.Nanosecond()) //nolint:gosec // below a billion
 }
 
 // budget names what a container has a budget for.
@@ -172,66 +194,55 @@ func (t *Table) Stats() Stats {
 // container finds the container of a record. Where a process has left the
 // cgroup it started in, the path is that of another cgroup, and what the first
 // one's path told is remembered.
-func (t *Table) container(r *bpf.Record) (container.Container, bool) {
+func (t *Table) container(r *bpf.Record) *telemetryv1.Container {
 	if f, ok := t.containers[r.Cgroup]; ok {
-		return f.container, f.ok
+		return f.message
 	}
 	if r.Cgroup != r.PathCgroup {
-		return container.Container{}, false
+		return nil
 	}
-	c, ok := container.Parse(r.CgroupPath)
+	var f found
+	if c, ok := container.Parse(r.CgroupPath); ok {
+		f = found{c, &telemetryv1.Container{Id: c.ID, PodUid: c.PodUID}}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.containers) >= maxContainers {
 		clear(t.containers)
 	}
-	t.containers[r.Cgroup] = found{c, ok}
-	return c, ok
+	t.containers[r.Cgroup] = f
+	return f.message
 }
 
-func (t *Table) process(r *bpf.Record, image *image) *telemetryv1.Process {
-	p := &telemetryv1.Process{
-		Pid:              r.PID,
-		Ppid:             r.PPID,
-		Start:            timestamppb.New(t.wall(r.Start)),
-		EntityId:         t.entityID(r.PID, r.Start),
-		WorkingDirectory: r.Directory,
-		Uid:              r.UID,
-		Gid:              r.GID,
-		Interactive:      r.Interactive,
-		Tty:              r.TTY,
-		EntryLeader: &telemetryv1.EntryLeader{
-			Pid:           r.EntryPID,
-			Start:         timestamppb.New(t.wall(r.EntryStart)),
-			EntityId:      t.entityID(r.EntryPID, r.EntryStart),
-			MetaType:      "container",
-			SameAsProcess: r.EntryPID == r.PID && r.EntryStart == r.Start,
-			Interactive:   r.EntryTTY,
-			Began:         telemetryv1.Began(r.EntryBegan),
-		},
-	}
+// fill writes all that is about the process.
+func (t *Table) fill(m *messages, r *bpf.Record, image *image) {
+	leader, p := &m.leader, &m.process
+	t.stamp(&m.leaderStart, r.EntryStart)
+	leader.Pid, leader.Start, leader.EntityId = r.EntryPID, &m.leaderStart, t.entityID(r.EntryPID, r.EntryStart)
+	leader.MetaType = "container"
+	leader.SameAsProcess = r.EntryPID == r.PID && r.EntryStart == r.Start
+	leader.Interactive, leader.Began = r.EntryTTY, telemetryv1.Began(r.EntryBegan)
+
+	t.stamp(&m.start, r.Start)
+	p.Pid, p.Ppid, p.Start, p.EntityId = r.PID, r.PPID, &m.start, t.entityID(r.PID, r.Start)
+	p.WorkingDirectory, p.Uid, p.Gid = r.Directory, r.UID, r.GID
+	p.Interactive, p.Tty, p.EntryLeader = r.Interactive, r.TTY, leader
 	if image != nil {
 		p.Name, p.Executable, p.Args, p.ArgsTruncated = image.name, image.executable, image.args, image.argsCut
 	}
 	if r.Kind != bpf.KindExit {
-		p.Parent = t.parent(r)
+		t.fillParent(&m.parent, r)
+		p.Parent = &m.parent
 	}
-	return p
 }
 
-func (t *Table) parent(r *bpf.Record) *telemetryv1.Parent {
-	p := &telemetryv1.Parent{
-		Pid:         r.PPID,
-		EntityId:    t.entityID(r.PPID, r.ParentStart),
-		Executable:  r.ParentExe,
-		Interactive: r.ParentTTY,
-	}
+func (t *Table) fillParent(p *telemetryv1.Parent, r *bpf.Record) {
+	p.Pid, p.EntityId, p.Interactive = r.PPID, t.entityID(r.PPID, r.ParentStart), r.ParentTTY
 	if image := t.images.get(r.ParentImage); image != nil {
 		p.Name, p.Executable, p.Args = image.name, image.executable, image.args
 	} else {
-		p.Name = parentName(r.ParentExe, r.ParentComm)
+		p.Name, p.Executable = parentName(r.ParentExe, r.ParentComm), r.ParentExe
 	}
-	return p
 }
 
 // Container tells whose a cgroup is, if a record of it was seen. It is safe for concurrent use.
@@ -239,5 +250,5 @@ func (t *Table) Container(cgroup uint64) (container.Container, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	f := t.containers[cgroup]
-	return f.container, f.ok
+	return f.container, f.message != nil
 }

@@ -23,7 +23,7 @@
 //
 // # What a person sees
 //
-// Whoever sits at the session is told why it ends: one line, at the terminal or down the pipe that is its entry leader's standard error. A
+// Whoever sits at the session is told why it ends: the reason, in one line, at the terminal or down the pipe that is its entry leader's standard error. A
 // file is never written to, a terminal that is stopped or a pipe that is full not waited for.
 //
 // # What it needs

@@ -286,7 +286,7 @@ func TestSessionsFromBeforeTheAgent(t *testing.T) {
 // hostile is a reason with what a terminal would act upon.
 const (
 	hostile      = "rule exec-into-pod \x1b[2J\u202e by alice"
-	hostileShown = "Portcullis ends this session: rule exec-into-pod \uFFFD[2J\uFFFD by alice"
+	hostileShown = "rule exec-into-pod \uFFFD[2J\uFFFD by alice"
 )
 
 func TestThePersonAtATerminalIsToldWhy(t *testing.T) {

@@ -46,7 +46,7 @@ func (e *Ender) tell(leader bpf.Process, reason string) error {
 		return fmt.Errorf("open the standard error of process %d (another user's takes the capability DAC_OVERRIDE): %w", leader.PID, err)
 	}
 	defer unix.Close(out)
-	if _, err := unix.Write(out, []byte(end+"Portcullis ends this session: "+printable(reason)+end)); err != nil {
+	if _, err := unix.Write(out, []byte(end+printable(reason)+end)); err != nil {
 		return fmt.Errorf("write to the standard error of process %d: %w", leader.PID, err)
 	}
 	return nil

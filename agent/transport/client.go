@@ -61,6 +61,7 @@ type Client struct {
 	metrics  *metrics
 	commands *commands
 	flushes  *flushes
+	lost     *telemetryv1.Lost // as last counted, nil to count again; the sender's
 }
 
 // New checks the options. It does not connect.
@@ -305,6 +306,7 @@ func (c *Client) take(ctx context.Context, command *telemetryv1.Command) {
 // send sends until all is acknowledged of a spool that was closed, and returns
 // nil then.
 func (c *Client) send(ctx context.Context, s stream, overdue *time.Timer, r *receiver) error {
+	c.lost = nil
 	if err := c.resend(s, overdue); err != nil {
 		return ended(err, r)
 	}
@@ -319,6 +321,7 @@ func (c *Client) send(ctx context.Context, s stream, overdue *time.Timer, r *rec
 		if n > 0 && len(asked) == 0 && !c.opts.Spool.full() {
 			asked = c.gather(ctx)
 		}
+		c.lost = nil
 		for b := c.opts.Spool.take(); b != nil; b = c.opts.Spool.take() {
 			if err := c.sendBatch(s, b, overdue); err != nil {
 				return ended(err, r)
@@ -403,9 +406,14 @@ func ended(err error, r *receiver) error {
 }
 
 func (c *Client) sendBatch(s stream, b *telemetryv1.Batch, overdue *time.Timer) error {
-	lost := c.opts.Lost()
-	lost.SpoolFull = c.opts.Spool.Stats().Dropped
-	stamp(b, lost, c.now())
+	state := c.opts.Spool.Stats()
+	// To count what was lost takes longer than to send a batch. So those that are sent one after the other
+	// say the same, but for the last: it may be the last that is ever sent.
+	if c.lost == nil || state.Pending+state.FileEvents == 0 {
+		c.lost = c.opts.Lost()
+	}
+	c.lost.SpoolFull = state.Dropped
+	stamp(b, c.lost, c.now())
 	if n, _ := c.opts.Spool.inFlight(); n == 1 {
 		overdue.Reset(c.opts.AckTimeout)
 	}

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"sync"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	telemetryv1 "github.com/portcullis-dev/portcullis/api/telemetry/v1"
@@ -17,10 +16,11 @@ type SpoolOptions struct {
 	// MaxBytes bounds the memory of all events that the server has not
 	// acknowledged, by estimate. Default 16 MiB.
 	MaxBytes int
-	// BatchBytes and BatchEvents bound one batch. Defaults 256 KiB and 512. A
+	// BatchBytes and BatchEvents bound one batch, by estimate of what is sent. Defaults 28 KiB and 64: gRPC takes
+	// and clears a whole MiB for a message above 32 KiB, at both ends. A
 	// single event is sent whatever its size; the agent makes none above 64 KiB.
 	BatchBytes, BatchEvents int
-	// Window is how many batches may wait for their acknowledgement. Default 64.
+	// Window is how many batches may wait for their acknowledgement. Default 256.
 	Window int
 	// SessionID is that of the greeting. Required with Directory: what was sent and not acknowledged is
 	// named by it when another process sends it again.
@@ -80,9 +80,9 @@ func NewSpool(opts SpoolOptions) (*Spool, error) {
 		zero  int
 	}{
 		{"MaxBytes", &opts.MaxBytes, 16 << 20},
-		{"BatchBytes", &opts.BatchBytes, 256 << 10},
-		{"BatchEvents", &opts.BatchEvents, 512},
-		{"Window", &opts.Window, 64},
+		{"BatchBytes", &opts.BatchBytes, 28 << 10},
+		{"BatchEvents", &opts.BatchEvents, 64},
+		{"Window", &opts.Window, 256},
 		{"DirectoryBytes", &opts.DirectoryBytes, 256 << 20},
 	} {
 		if *o.value < 0 {
@@ -107,13 +107,29 @@ func NewSpool(opts SpoolOptions) (*Spool, error) {
 	return s, nil
 }
 
-// eventOverhead is what an event's structures take beside its strings.
-const eventOverhead = 768
+// What an event's structures take beside its strings: in memory, and as sent.
+const (
+	eventOverhead = 1024
+	sentOverhead  = 192
+)
 
-// cost estimates an event's memory: every string has a header beside its bytes.
+// size estimates what is sent of an event.
+func (i item) size() int { return i.cost - eventOverhead + sentOverhead }
+
+// cost estimates an event's memory: every argument has a header beside its bytes.
 func cost(e *telemetryv1.Event) int {
-	args := len(e.GetProcess().GetArgs()) + len(e.GetProcess().GetParent().GetArgs())
-	return eventOverhead + proto.Size(e) + 16*args
+	p := e.GetProcess()
+	parent := p.GetParent()
+	n := eventOverhead + len(e.GetContainer().GetId()) + len(e.GetContainer().GetPodUid()) +
+		len(p.GetEntityId()) + len(p.GetName()) + len(p.GetExecutable()) + len(p.GetWorkingDirectory()) +
+		len(parent.GetEntityId()) + len(parent.GetName()) + len(parent.GetExecutable()) + len(p.GetEntryLeader().GetEntityId()) +
+		len(e.GetOpen().GetPath()) + len(e.GetOpen().GetResolvedPath()) + len(e.GetFirst().GetSessionId())
+	for _, args := range [...][]string{p.GetArgs(), parent.GetArgs()} {
+		for _, arg := range args {
+			n += 16 + len(arg)
+		}
+	}
+	return n
 }
 
 // Push takes over an event. It never blocks.
@@ -193,11 +209,13 @@ func (s *Spool) next(empty bool) *telemetryv1.Batch {
 		return nil
 	}
 	b := batch{message: &telemetryv1.Batch{}}
+	size := 0
 	for len(s.pending) > 0 && len(b.message.Events) < s.opts.BatchEvents {
 		it := s.pending[0]
-		if len(b.message.Events) > 0 && b.cost+it.cost > s.opts.BatchBytes {
+		if len(b.message.Events) > 0 && size+it.size() > s.opts.BatchBytes {
 			break
 		}
+		size += it.size()
 		s.pending[0] = item{}
 		s.pending = s.pending[1:]
 		s.events++

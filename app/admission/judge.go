@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/portcullis-dev/portcullis/barrier"
 	"github.com/portcullis-dev/portcullis/event"
 	"github.com/portcullis-dev/portcullis/quarantine"
 	"github.com/portcullis-dev/portcullis/webhook"
@@ -24,18 +25,22 @@ type Quarantines interface {
 	Judge(ctx context.Context, r quarantine.Request) (quarantine.Verdict, error)
 }
 
-// Barrier waits until what happened before the call is judged. *barrier.Barrier is one.
+// Barrier waits until what happened at some places before the call is judged. *barrier.Barrier is one.
 type Barrier interface {
-	Wait(ctx context.Context, node string) error
+	Wait(ctx context.Context, places ...barrier.Place) error
 }
 
 // Pods knows the pods that live. *identity.Resolver is one.
 type Pods interface {
 	Current(namespace, name string) (event.Pod, bool)
+	// Pod is the pod with that UID.
+	Pod(uid string) (event.Pod, bool)
 }
 
 // Rules evaluate those that deny. *correlator.Correlator is one.
 type Rules interface {
+	// Reviews reports whether there are any.
+	Reviews() bool
 	Review(forms []*event.Event) []*event.Detection
 }
 
@@ -122,9 +127,9 @@ func (j *Judge) Judge(ctx context.Context, r webhook.Request) (webhook.Verdict, 
 	}
 	now := j.Now()
 	pod := j.target(&r)
-	annotations := map[string]string{}
+	var annotations map[string]string
 	if err := j.wait(ctx, &r, pod); err != nil {
-		annotations[annotationBarrier] = "failed"
+		annotations = map[string]string{annotationBarrier: "failed"}
 		if j.BarrierClosed {
 			return j.answer(&r, pod, now, webhook.Verdict{
 				Message: "Portcullis could not find out in time whether something stands against this request, and is set to refuse then (" +
@@ -137,13 +142,22 @@ func (j *Judge) Judge(ctx context.Context, r webhook.Request) (webhook.Verdict, 
 	if err != nil {
 		return webhook.Verdict{}, err
 	}
-	maps.Copy(annotations, v.Annotations())
+	annotations = merged(annotations, v.Annotations())
 	verdict := webhook.Verdict{Allowed: v.Allowed, Message: v.Message, Session: v.Session, Annotations: annotations}
 	passedBy := v.BreakGlass
-	if v.Allowed && !v.Exempt {
+	if v.Allowed && !v.Exempt && j.Rules.Reviews() {
 		passedBy = cmp.Or(passedBy, j.rules(ctx, &r, asked, pod, now, &verdict))
 	}
 	return j.answer(&r, pod, now, verdict, passedBy), nil
+}
+
+// merged is all of both.
+func merged(a, b map[string]string) map[string]string {
+	if len(a) == 0 {
+		return b
+	}
+	maps.Copy(a, b)
+	return a
 }
 
 // target is the pod that the request reaches into, as far as that is known.
@@ -158,16 +172,35 @@ func (j *Judge) target(r *webhook.Request) event.Pod {
 	return pod
 }
 
-// wait waits for what happened just before.
+// wait waits for what happened just before, in the pod that the request reaches into, and in the one that asks.
 func (j *Judge) wait(ctx context.Context, r *webhook.Request, pod event.Pod) error {
 	if !j.Waits() {
 		return nil
 	}
-	err := j.Barrier.Wait(ctx, cmp.Or(pod.Node, r.Node))
+	err := j.Barrier.Wait(ctx, j.places(r, pod)...)
+	if now := j.target(r); err == nil && now.UID != pod.UID && pod.UID != "" {
+		err = j.Barrier.Wait(ctx, j.places(r, now)...) // Meanwhile it became known that another pod has the name.
+	}
 	if err != nil {
 		j.Logger.Warn("request is judged without what happened just before it", "session", r.Session, "refused", j.BarrierClosed, "err", err)
 	}
 	return err
+}
+
+// places are where that can have happened.
+func (j *Judge) places(r *webhook.Request, pod event.Pod) []barrier.Place {
+	into := barrier.Place{Node: cmp.Or(pod.Node, r.Node), Pod: pod.UID, Namespace: r.Namespace, Name: r.Pod}
+	if pod.Confidence < event.ByName {
+		into.Pod = "" // The watch has not told of it: it is asked for.
+	}
+	if r.CallerPod == "" {
+		return []barrier.Place{into}
+	}
+	caller, known := j.Pods.Pod(r.CallerPod)
+	if !known { // Then where its token says. Of a request that impersonates that is a claim, which is only waited for.
+		caller = event.CallerOf(&event.AuditUser{Extra: r.Extra})
+	}
+	return []barrier.Place{into, {Node: caller.Node, Pod: r.CallerPod}}
 }
 
 // rules has rules judge the request, and changes the verdict accordingly. It returns the group by which it passed.
@@ -176,6 +209,7 @@ func (j *Judge) rules(ctx context.Context, r *webhook.Request, asked quarantine.
 	if len(found) == 0 {
 		return ""
 	}
+	v.Annotations = merged(map[string]string{}, v.Annotations)
 	session, repeat := j.Quarantines.Refuse(asked)
 	if repeat && session != r.Session {
 		found = j.Rules.Review(forms(r, pod, session, now)) // The same detections as of the first try.

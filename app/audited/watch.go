@@ -8,19 +8,13 @@ package audited
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/portcullis-dev/portcullis/app/ending"
 	"github.com/portcullis-dev/portcullis/event"
 	"github.com/portcullis-dev/portcullis/quarantine"
 	"github.com/portcullis-dev/portcullis/webhook"
-)
-
-// The audit annotations of the API server's policy (the chart's portcullis-quarantine).
-const (
-	policyQuarantine = "portcullis-quarantine/quarantine"
-	policyBreakGlass = "portcullis-quarantine/break-glass"
+	"github.com/portcullis-dev/portcullis/webhook/policy"
 )
 
 // The stages of a request at which something is learned: the last one, and the one at which a stream begins.
@@ -95,18 +89,18 @@ func (w *Watch) look(e *event.Event) {
 // door looks at a request of one of the doors.
 func (w *Watch) door(e *event.Event) {
 	a := e.Audit
-	names, refused := a.Annotations[policyQuarantine], a.Annotations[policyBreakGlass] == "" && a.Code == 403
+	by, breakGlass := policy.Decided(a.Annotations)
+	refused := by != "" && breakGlass == "" && a.Code == 403
 	impersonates := a.ImpersonatedUser != nil && (a.Stage == stageStarted || a.Stage == stageComplete) && a.Code < 400
-	if names == "" && !impersonates {
+	if by == "" && !impersonates {
 		return
 	}
 	r, ok := webhook.OfEvent(e)
 	if !ok {
 		return
 	}
-	if names != "" && refused && a.Stage == stageComplete {
-		first, _, _ := strings.Cut(names, ",")
-		w.Gate.Refused(requestOf(&r, e.Time), strings.TrimSpace(first))
+	if refused && a.Stage == stageComplete {
+		w.Gate.Refused(requestOf(&r, e.Time), by)
 	}
 	if impersonates {
 		w.impersonated(e, &r)

@@ -31,7 +31,8 @@ const (
 	maxPending = 4096
 	// lookAgain is for how long it is looked for sessions that were let in before a detection, and of which nobody had heard
 	// when it was concluded: a verdict is told just after it was made.
-	lookAgain = 3 * time.Second
+	// Besides, what was admitted takes its time to begin.
+	lookAgain = 10 * time.Second
 )
 
 // Sessions knows the sessions. *execsession.Tracker is one.
@@ -84,13 +85,20 @@ type Killer struct {
 	recent  []*recent
 }
 
+// Reach says which sessions are meant beside those that a detection's events happened in.
+type Reach struct {
+	// User: what its user has been let into, anywhere, before it.
+	User bool
+	// Shut: its pod is shut since, so that whatever begins there now was let in before, or came another way.
+	Shut bool
+}
+
 // recent is a detection of just now.
 type recent struct {
 	detection *event.Detection
 	// at is when it was carried out: who was let in later was let in by a verdict that knew of it.
-	at time.Time
-	// everywhere: it is about a user, wherever they have been let in.
-	everywhere bool
+	at    time.Time
+	reach Reach
 	// ordered are the sessions that were to end because of it.
 	ordered map[string]bool
 }
@@ -139,36 +147,55 @@ func New(o Options) (*Killer, error) {
 }
 
 // End orders the end of the sessions that a detection is about: those that it happened in, and those that were admitted
-// before and have not begun, into its pod, or with everywhere by its user. Whatever else the detection leads to is in force by then.
-func (k *Killer) End(d *event.Detection, everywhere bool) {
-	r := &recent{detection: d, at: k.Now(), everywhere: everywhere, ordered: map[string]bool{}}
+// before and have not begun, into its pod and as far as it reaches. Whatever else the detection leads to is in force by then.
+func (k *Killer) End(d *event.Detection, reach Reach) {
+	r := &recent{detection: d, at: k.Now(), reach: reach, ordered: map[string]bool{}}
 	for _, e := range d.Events {
 		if e.Session != nil && e.Session.ID != "" {
 			k.order(r, e.Session.ID)
 		}
 	}
-	k.waiting(r)
+	k.look(r)
 	k.mutex.Lock()
 	k.recent = append(k.recent, r)
 	k.mutex.Unlock()
 }
 
-// waiting orders the end of the sessions that were admitted before the detection and have not begun.
-func (k *Killer) waiting(r *recent) {
+// look orders the end of further sessions.
+func (k *Killer) look(r *recent) {
 	since := r.at.Add(-patience)
-	var docs []execsession.Document
 	if pod := &r.detection.Pod; pod.UID != "" && pod.Confidence >= event.ByName {
-		docs = k.Sessions.List(execsession.Filter{Namespace: pod.Namespace, Pod: pod.Name, Since: since})
+		docs := k.Sessions.List(execsession.Filter{Namespace: pod.Namespace, Pod: pod.Name, Since: since})
 		docs = slices.DeleteFunc(docs, func(d execsession.Document) bool { return d.Pod.UID != pod.UID })
-	}
-	if r.everywhere && r.detection.User != "" {
-		docs = append(docs, k.Sessions.List(execsession.Filter{User: r.detection.User, Since: since})...)
-	}
-	for _, doc := range docs {
-		if doc.State == execsession.StateRequested && !doc.Requested.After(r.at) {
-			k.order(r, doc.ID)
+		glass := slices.ContainsFunc(docs, byBreakGlass)
+		for _, doc := range docs {
+			if waits(&doc, r.at) || r.reach.Shut && !glass && began(&doc, r.at) {
+				k.order(r, doc.ID)
+			}
 		}
 	}
+	if r.reach.User && r.detection.User != "" {
+		for _, doc := range k.Sessions.List(execsession.Filter{User: r.detection.User, Since: since}) {
+			if waits(&doc, r.at) {
+				k.order(r, doc.ID)
+			}
+		}
+	}
+}
+
+// waits reports whether the session was admitted before, and has not begun.
+func waits(d *execsession.Document, before time.Time) bool {
+	return d.State == execsession.StateRequested && !d.Requested.After(before)
+}
+
+// began reports whether the session began after, and is none of the kubelet's own.
+func began(d *execsession.Document, after time.Time) bool {
+	return d.State == execsession.StateOpen && d.Started.After(after) && !slices.Contains(d.Candidates, event.CandidateProbe)
+}
+
+// byBreakGlass reports whether the session came by break-glass.
+func byBreakGlass(d execsession.Document) bool {
+	return d.Verdict != nil && strings.HasPrefix(d.Verdict.Why, admission.BreakGlass)
 }
 
 // order orders the end of a session, once for a detection.
@@ -190,7 +217,7 @@ func (k *Killer) again() {
 	all := slices.Clone(k.recent)
 	k.mutex.Unlock()
 	for _, r := range all {
-		k.waiting(r)
+		k.look(r)
 	}
 }
 
@@ -222,7 +249,7 @@ func (k *Killer) EndSession(o Order) {
 // passed reports whether the session came by break-glass.
 func (k *Killer) passed(id string) bool {
 	doc, known := k.Sessions.Get(id)
-	return known && doc.Verdict != nil && strings.HasPrefix(doc.Verdict.Why, admission.BreakGlass)
+	return known && byBreakGlass(doc)
 }
 
 // Run ends what is ordered until ctx ends, and waits for the agents that are being asked then.

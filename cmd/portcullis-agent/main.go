@@ -15,7 +15,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/pflag"
@@ -24,19 +23,12 @@ import (
 // version is set by the linker; see the Makefile.
 var version = "dev"
 
-// gcPercent trades processor time, of which the agent uses little, for memory, which
-// every node pays: the heap grows to a third more than what is in use. GOGC overrides it.
-const gcPercent = 33
-
 // processors is how many threads run Go code at once. One reads and sends what a node's containers
 // can cause, and has no others to wake: with more, Go's threads look for work on
 // processors that the node's workload runs on, which costs that more than the programs in the kernel do. GOMAXPROCS overrides it.
 const processors = 1
 
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(processors)
 	}

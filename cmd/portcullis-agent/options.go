@@ -41,7 +41,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	f.StringVar(&o.healthAddr, "health-addr", "127.0.0.1:9441", "address of /healthz, /readyz and /metrics (plain HTTP); empty for none")
 	f.StringVar(&o.output, "output", "server", `where telemetry goes: "server", or "json" to print it`)
 	f.DurationVar(&o.drainTimeout, "drain-timeout", 5*time.Second, "how long to go on sending after a signal to stop")
-	f.IntVar(&o.spoolBytes, "spool-bytes", 16<<20, "memory for events while the server is away; the oldest are dropped beyond it")
+	f.IntVar(&o.spoolBytes, "spool-bytes", 16<<20, "memory for events while the server is away; beyond it the oldest of the container that has most are dropped")
 	f.StringVar(&o.spoolDir, "spool-dir", "", "directory of the agent's own for events that memory has no room for, and across restarts; empty for none")
 	f.IntVar(&o.spoolDirBytes, "spool-dir-bytes", 256<<20, "space for files in --spool-dir; the oldest are dropped beyond it")
 	f.Uint32Var(&o.ringBytes, "ring-bytes", 4<<20, "size of the kernel's ring buffer, a power of two")

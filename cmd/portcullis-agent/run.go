@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,7 +29,19 @@ type output interface {
 	Ready() error
 }
 
+// memoryBeside is what the agent needs at most beside a full spool, of memory that Go manages.
+const memoryBeside = 12 << 20
+
+// boundMemory lets garbage gather until there is as much as what is in use, which is little and makes for few
+// collections, but no further than to a third of a full spool. GOMEMLIMIT overrides it.
+func boundMemory(spoolBytes int) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(int64(spoolBytes)/3*4 + memoryBeside)
+	}
+}
+
 func run(ctx context.Context, o *options, stdout io.Writer) (err error) {
+	boundMemory(o.spoolBytes)
 	programs, err := bpf.Load(bpf.Options{
 		Logger: o.logger, RingSize: o.ringBytes, ContainerRate: o.containerRate,
 	})

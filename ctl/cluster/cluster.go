@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -65,8 +66,8 @@ func (f *Flags) ContextNamespace() (string, error) {
 	return namespace, nil
 }
 
-// Client returns a client that reads from the API server directly.
-func (f *Flags) Client() (client.WithWatch, error) {
+// Config is how to reach the API server, for what a client cannot do.
+func (f *Flags) Config() (*rest.Config, error) {
 	config, err := f.config.ToRESTConfig()
 	if err != nil {
 		return nil, fmt.Errorf("read the kubeconfig: %w", err)
@@ -74,6 +75,17 @@ func (f *Flags) Client() (client.WithWatch, error) {
 	if strings.HasSuffix(config.Host, "localhost:8080") && *f.config.APIServer == "" {
 		// What client-go falls back to where nothing says which cluster.
 		return nil, ErrNoCluster
+	}
+	config = rest.CopyConfig(config)
+	config.UserAgent = f.userAgent
+	return config, nil
+}
+
+// Client returns a client that reads from the API server directly.
+func (f *Flags) Client() (client.WithWatch, error) {
+	config, err := f.Config()
+	if err != nil {
+		return nil, err
 	}
 	return NewClient(config, f.userAgent, f.warnings)
 }
@@ -84,21 +96,23 @@ func NewClient(config *rest.Config, userAgent string, warnings io.Writer) (clien
 	log.SetLogger(logr.Discard()) // commands speak for themselves
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		corev1.AddToScheme, appsv1.AddToScheme, discoveryv1.AddToScheme, admissionv1.AddToScheme, v1alpha1.AddToScheme,
+		corev1.AddToScheme, appsv1.AddToScheme, authenticationv1.AddToScheme, discoveryv1.AddToScheme, admissionv1.AddToScheme, v1alpha1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("API types: %w", err)
 		}
 	}
 	mapper := meta.NewDefaultRESTMapper(nil)
-	for _, kind := range []string{"Secret", "ConfigMap", "Service", "Pod"} {
+	for _, kind := range []string{"Secret", "ConfigMap", "Service", "ServiceAccount", "Pod"} {
 		mapper.Add(corev1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeNamespace)
 	}
 	for _, kind := range []string{"StatefulSet", "DaemonSet"} {
 		mapper.Add(appsv1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeNamespace)
 	}
 	mapper.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
-	mapper.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
+	for _, kind := range []string{"Node", "Namespace"} {
+		mapper.Add(corev1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeRoot)
+	}
 	mapper.Add(admissionv1.SchemeGroupVersion.WithKind("ValidatingWebhookConfiguration"), meta.RESTScopeRoot)
 	mapper.Add(v1alpha1.GroupVersion.WithKind("Quarantine"), meta.RESTScopeRoot)
 

@@ -10,6 +10,7 @@ package output
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf16"
@@ -35,29 +36,45 @@ const (
 	Name  Format = "name"
 )
 
-var formats = []string{string(JSON), string(YAML), string(Name), string(Wide)}
+// NDJSON is JSON with one document a line, for commands that say so.
+const NDJSON Format = "ndjson"
 
-// AddFlag adds -o to the command; f has its value once flags are parsed.
-func AddFlag(c *cobra.Command, f *Format) {
-	c.Flags().VarP(f, "output", "o", "Output format: "+strings.Join(formats, ", ")+"; a table unless set")
-	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+// AddFlag adds -o to the command with what kubectl knows; f has its value once flags are parsed.
+func AddFlag(c *cobra.Command, f *Format) { AddFlagOf(c, f, JSON, YAML, Name, Wide) }
+
+// AddFlagOf is AddFlag for a command that has other formats.
+func AddFlagOf(c *cobra.Command, f *Format, formats ...Format) {
+	flag := &formatFlag{value: f}
+	for _, known := range formats {
+		flag.known = append(flag.known, string(known))
+	}
+	c.Flags().VarP(flag, "output", "o", "Output format: "+flag.all()+"; a table unless set")
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(flag.known, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// String returns the flag's value.
-func (f *Format) String() string { return string(*f) }
+// formatFlag is a Format as a flag that takes those that a command knows.
+type formatFlag struct {
+	value *Format
+	known []string
+}
 
-// Type names the flag's value in the help.
-func (f *Format) Type() string { return "format" }
+func (f *formatFlag) all() string { return strings.Join(f.known, ", ") }
 
-// Set reads the flag's value.
-func (f *Format) Set(text string) error {
-	for _, known := range formats {
-		if text == known {
-			*f = Format(text)
-			return nil
-		}
+func (f *formatFlag) String() string {
+	if f.value == nil { // as the flag package makes one to learn of its zero value
+		return ""
 	}
-	return fmt.Errorf("must be one of %s", strings.Join(formats, ", "))
+	return string(*f.value)
+}
+
+func (f *formatFlag) Type() string { return "format" }
+
+func (f *formatFlag) Set(text string) error {
+	if !slices.Contains(f.known, text) {
+		return fmt.Errorf("must be one of %s", f.all())
+	}
+	*f.value = Format(text)
+	return nil
 }
 
 // IsTable reports whether people read the output and not programs.
@@ -136,15 +153,14 @@ type Column struct {
 type Rows struct {
 	w       io.Writer
 	printer printers.ResourcePrinter
+	options printers.PrintOptions
 	columns []metav1.TableColumnDefinition
 }
 
 // NewRows returns a printer of rows with those columns.
 func NewRows(w io.Writer, f Format, columns ...Column) *Rows {
-	rows := &Rows{
-		w:       printers.GetNewTabWriter(w),
-		printer: printers.NewTablePrinter(printers.PrintOptions{Wide: f == Wide}),
-	}
+	options := printers.PrintOptions{Wide: f == Wide}
+	rows := &Rows{w: printers.GetNewTabWriter(w), printer: printers.NewTablePrinter(options), options: options}
 	for _, c := range columns {
 		definition := metav1.TableColumnDefinition{Name: c.Name, Type: "string"}
 		if c.Wide {
@@ -153,6 +169,13 @@ func NewRows(w io.Writer, f Format, columns ...Column) *Rows {
 		rows.columns = append(rows.columns, definition)
 	}
 	return rows
+}
+
+// WithoutHeaders leaves the header out, and returns the printer.
+func (r *Rows) WithoutHeaders() *Rows {
+	r.options.NoHeaders = true
+	r.printer = printers.NewTablePrinter(r.options)
+	return r
 }
 
 // Print prints rows with a cell for each column. Cells are made safe here.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 )
 
 // nasty is what somebody writes who wants to steer the reader's terminal: a
@@ -130,5 +131,38 @@ func TestJSONFlag(t *testing.T) {
 	c.SetArgs([]string{"-o", "yaml"})
 	if err := c.Execute(); err == nil || !strings.Contains(err.Error(), "must be json") {
 		t.Errorf("-o yaml: %v", err)
+	}
+}
+
+// TestValue: values of any kind, harmless, and lossless where the format can escape; each line of NDJSON a document.
+func TestValue(t *testing.T) {
+	values := map[string]string{"a": nasty, "b": "x\ny"}
+	for _, format := range []Format{JSON, NDJSON, YAML} {
+		var out bytes.Buffer
+		if err := Value(&out, format, values); err != nil {
+			t.Fatalf("%s: %v", format, err)
+		}
+		checkHarmless(t, out.String())
+		if lines := strings.Count(out.String(), "\n"); format == NDJSON && lines != 1 {
+			t.Errorf("NDJSON has %d lines: %q", lines, out.String())
+		}
+		read := json.Unmarshal
+		if format == YAML {
+			read = func(text []byte, into any) error { return yaml.Unmarshal(text, into) }
+		}
+		var back map[string]string
+		if err := read(out.Bytes(), &back); err != nil || back["b"] != values["b"] || back["a"] != nasty && format != YAML {
+			t.Errorf("%s: %q, %v", format, back, err)
+		}
+	}
+	if err := Value(&bytes.Buffer{}, Wide, values); err == nil {
+		t.Error("a value as a table is no error")
+	}
+}
+
+func TestWithoutHeaders(t *testing.T) {
+	var out bytes.Buffer
+	if err := NewRows(&out, Table, Column{Name: "Name"}).WithoutHeaders().Print([]string{"a"}); err != nil || out.String() != "a\n" {
+		t.Errorf("%q, %v", out.String(), err)
 	}
 }

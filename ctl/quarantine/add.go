@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -22,74 +21,58 @@ import (
 // so the two never change each other.
 const prefix = "manual-"
 
-// addition is what the flags of both sub-commands say.
+// addition is what the flags of all sub-commands say.
 type addition struct {
-	reason   string
-	duration time.Duration
-	format   output.Format
+	reason     string
+	duration   time.Duration
+	operations operations
+	format     output.Format
 }
 
 func addCommand(o Options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "add",
-		Short: "Deny a pod or a user by hand",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+		Short: "Deny somebody or something by hand",
+		Long: "Denies exec, attach, port-forward, debug containers and proxy requests, or with --operations\n" +
+			"some of them. It works the same as a quarantine that Portcullis makes.",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(addPodCommand(o), addUserCommand(o))
+	for _, k := range kinds() {
+		c.AddCommand(addSubject(o, k))
+	}
 	return c
 }
 
-func addPodCommand(o Options) *cobra.Command {
-	return addSubject(o, &cobra.Command{
-		Use:   "pod NAME --reason TEXT",
-		Short: "Deny exec, attach and port-forward into a pod",
-		Long: "Denies exec, attach and port-forward into a pod. It is meant by its UID: a later pod\n" +
-			"of the same name is not denied.",
-		Example: `  portcullisctl quarantine add pod web-0 -n shop --reason "under investigation, ask #security" --duration 4h`,
-	}, func(ctx context.Context, c client.Client, name string) (v1alpha1.Subject, error) {
-		namespace, err := o.Namespace()
-		if err != nil {
-			return v1alpha1.Subject{}, err
-		}
-		return pod(ctx, c, namespace, strings.TrimPrefix(name, "pod/"))
-	})
-}
-
-func addUserCommand(o Options) *cobra.Command {
-	return addSubject(o, &cobra.Command{
-		Use:   "user NAME --reason TEXT",
-		Short: "Deny a user exec, attach and port-forward into any pod",
-		Long: "Denies a user exec, attach and port-forward into any pod. The name is the user name as\n" +
-			"the API server knows it: kubectl auth whoami shows your own. A service account's is\n" +
-			"system:serviceaccount:NAMESPACE:NAME.",
-		Example: `  portcullisctl quarantine add user mallory --reason "credentials leaked" --duration 24h`,
-	}, func(_ context.Context, _ client.Client, name string) (v1alpha1.Subject, error) {
-		return v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: name}, nil
-	})
-}
-
-// addSubject completes a command that denies the subject of one argument.
-func addSubject(o Options, c *cobra.Command, find func(context.Context, client.Client, string) (v1alpha1.Subject, error)) *cobra.Command {
+// addSubject is the command that denies one kind of subject.
+func addSubject(o Options, k kind) *cobra.Command {
 	var a addition
-	c.Args = cobra.ExactArgs(1)
-	c.ValidArgsFunction = cobra.NoFileCompletions
-	c.RunE = func(c *cobra.Command, args []string) error {
-		if err := a.check(args[0]); err != nil {
-			return err
-		}
-		connected, err := o.Connect()
-		if err != nil {
-			return err
-		}
-		subject, err := find(c.Context(), connected, args[0])
-		if err != nil {
-			return err
-		}
-		return add(c.Context(), connected, subject, a, o)
+	c := &cobra.Command{
+		Use:     k.word + " " + k.argument + " --reason TEXT",
+		Aliases: k.aliases,
+		Short:   k.short,
+		Long:    k.long,
+		Example: k.example,
+		Args:    cobra.ExactArgs(1), ValidArgsFunction: k.completion(o),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := a.check(args[0]); err != nil {
+				return err
+			}
+			connected, err := o.Connect()
+			if err != nil {
+				return err
+			}
+			subject, err := k.find(c.Context(), o, connected, args[0])
+			if err != nil {
+				return err
+			}
+			return add(c.Context(), connected, subject, a, o)
+		},
 	}
 	c.Flags().StringVar(&a.reason, "reason", "", "Why; the person who is denied reads it")
 	c.Flags().DurationVar(&a.duration, "duration", 0, "How long, such as 30m or 4h; until it is released unless set")
+	c.Flags().Var(&a.operations, "operations", "What is denied, with commas between: "+strings.Join(allOperations(), ", ")+"; all unless set")
+	_ = c.RegisterFlagCompletionFunc("operations", completeOperations)
 	_ = c.MarkFlagRequired("reason")
 	output.AddFlag(c, &a.format)
 	return c
@@ -107,22 +90,10 @@ func (a addition) check(name string) error {
 	return nil
 }
 
-func pod(ctx context.Context, c client.Client, namespace, name string) (v1alpha1.Subject, error) {
-	p := &corev1.Pod{}
-	err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, p)
-	if apierrors.IsNotFound(err) {
-		return v1alpha1.Subject{}, fmt.Errorf("there is no pod %q in namespace %s: -n says which namespace", name, namespace)
-	}
-	if err != nil {
-		return v1alpha1.Subject{}, fmt.Errorf("find the pod's UID: %w", err)
-	}
-	return v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: string(p.UID), Namespace: p.Namespace, Name: p.Name}, nil
-}
-
 func add(ctx context.Context, c client.Client, who v1alpha1.Subject, a addition, o Options) error {
 	q := &v1alpha1.Quarantine{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: prefix},
-		Spec:       v1alpha1.QuarantineSpec{Subject: who, Reason: a.reason},
+		Spec:       v1alpha1.QuarantineSpec{Subject: who, Operations: a.operations, Reason: a.reason},
 	}
 	now := time.Now()
 	if a.duration > 0 {
@@ -136,4 +107,50 @@ func add(ctx context.Context, c client.Client, who v1alpha1.Subject, a addition,
 		return output.Object(o.Streams.Out, a.format, q)
 	}
 	return show(o.Streams.Out, q, now)
+}
+
+// operations is a flag. It is strict, so that no slip of the pen leaves a door open, or closes all of them.
+type operations []v1alpha1.Operation
+
+func allOperations() []string {
+	return []string{
+		string(v1alpha1.OperationExec), string(v1alpha1.OperationAttach), string(v1alpha1.OperationPortForward),
+		string(v1alpha1.OperationEphemeralContainers), string(v1alpha1.OperationProxy),
+	}
+}
+
+func (l *operations) String() string { return strings.Join(operationNames(*l), ",") }
+func (l *operations) Type() string   { return "list" }
+
+func (l *operations) Set(text string) error {
+	for _, name := range strings.Split(text, ",") {
+		name = strings.TrimSpace(name)
+		if !slices.Contains(allOperations(), name) {
+			return fmt.Errorf("%q is none of %s", name, strings.Join(allOperations(), ", "))
+		}
+		if op := v1alpha1.Operation(name); !slices.Contains(*l, op) {
+			*l = append(*l, op)
+		}
+	}
+	return nil
+}
+
+// completeOperations completes the last of a list.
+func completeOperations(_ *cobra.Command, _ []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	before := typed[:strings.LastIndexByte(typed, ',')+1]
+	var found []cobra.Completion
+	for _, name := range allOperations() {
+		if !slices.Contains(strings.Split(before, ","), name) {
+			found = append(found, before+name)
+		}
+	}
+	return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+}
+
+func operationNames(list []v1alpha1.Operation) []string {
+	names := make([]string, 0, len(list))
+	for _, op := range list {
+		names = append(names, string(op))
+	}
+	return names
 }

@@ -22,7 +22,7 @@ import (
 
 func listCommand(o Options) *cobra.Command {
 	var format output.Format
-	var follow bool
+	var follow, bare bool
 	c := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls", "get"},
@@ -37,29 +37,31 @@ func listCommand(o Options) *cobra.Command {
 				return err
 			}
 			if follow {
-				return watchAll(c.Context(), connected, format, o.Streams.Out)
+				return watchAll(c.Context(), connected, newPrinter(o.Streams.Out, format, bare))
 			}
-			return list(c.Context(), connected, format, o)
+			return list(c.Context(), connected, format, bare, o)
 		},
 	}
 	output.AddFlag(c, &format)
 	c.Flags().BoolVarP(&follow, "watch", "w", false, "Go on and tell what changes")
+	c.Flags().BoolVar(&bare, "no-headers", false, "Leave the table's header out")
 	return c
 }
 
 var columns = []output.Column{
-	{Name: "Name"}, {Name: "Subject"}, {Name: "Rule"}, {Name: "Expires"}, {Name: "Age"},
-	{Name: "Reason", Wide: true}, {Name: "Pod UID", Wide: true}, {Name: "Detection", Wide: true},
+	{Name: "Name"}, {Name: "Subject"}, {Name: "Enforced"}, {Name: "Rule"}, {Name: "Expires"}, {Name: "Age"},
+	{Name: "Denied", Wide: true}, {Name: "Reason", Wide: true}, {Name: "Node", Wide: true}, {Name: "Pod UID", Wide: true},
+	{Name: "Detection", Wide: true},
 }
 
 func row(q *v1alpha1.Quarantine, now time.Time) []string {
 	return []string{
-		q.Name, subject(q), rule(q), expiry(q, now), age(q, now),
-		q.Spec.Reason, q.Spec.Subject.UID, detection(q),
+		q.Name, subject(q), enforced(q), rule(q), expiry(q, now), age(q, now),
+		denied(q), q.Spec.Reason, node(q), q.Spec.Subject.UID, detection(q),
 	}
 }
 
-func list(ctx context.Context, c client.Client, format output.Format, o Options) error {
+func list(ctx context.Context, c client.Client, format output.Format, bare bool, o Options) error {
 	found, err := all(ctx, c)
 	switch {
 	case err != nil:
@@ -77,7 +79,15 @@ func list(ctx context.Context, c client.Client, format output.Format, o Options)
 	for i := range found.Items {
 		rows = append(rows, row(&found.Items[i], now))
 	}
-	return output.NewRows(o.Streams.Out, format, columns...).Print(rows...)
+	return table(o.Streams.Out, format, bare, columns).Print(rows...)
+}
+
+func table(w io.Writer, format output.Format, bare bool, columns []output.Column) *output.Rows {
+	rows := output.NewRows(w, format, columns...)
+	if bare {
+		return rows.WithoutHeaders()
+	}
+	return rows
 }
 
 func names(w io.Writer, found *v1alpha1.QuarantineList) error {
@@ -92,7 +102,7 @@ func names(w io.Writer, found *v1alpha1.QuarantineList) error {
 // watchAll prints what is there and then every change, until ctx ends. The
 // watch survives lost connections. A first list tells errors, such as missing
 // rights, which the watch would try again for ever.
-func watchAll(ctx context.Context, c client.WithWatch, format output.Format, w io.Writer) error {
+func watchAll(ctx context.Context, c client.WithWatch, p printer) error {
 	first, err := all(ctx, c)
 	if err != nil {
 		return err
@@ -107,7 +117,6 @@ func watchAll(ctx context.Context, c client.WithWatch, format output.Format, w i
 	defer func() { <-done }()
 	defer changes.Stop()
 
-	p := newPrinter(w, format)
 	for {
 		select {
 		case <-ctx.Done():
@@ -157,10 +166,10 @@ type printer struct {
 	rows   *output.Rows
 }
 
-func newPrinter(w io.Writer, format output.Format) printer {
+func newPrinter(w io.Writer, format output.Format, bare bool) printer {
 	p := printer{w: w, format: format}
 	if format.IsTable() {
-		p.rows = output.NewRows(w, format, append([]output.Column{{Name: "Change"}}, columns...)...)
+		p.rows = table(w, format, bare, append([]output.Column{{Name: "Change"}}, columns...))
 	}
 	return p
 }

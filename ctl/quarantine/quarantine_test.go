@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,7 +74,7 @@ func TestCommands(t *testing.T) {
 	w := world{config: server.Config, client: c}
 	for name, test := range map[string]func(*testing.T, world){
 		"empty": testEmpty, "list": testList, "show": testShow, "release": testRelease, "release all": testReleaseAll,
-		"add": testAdd, "watch": testWatch, "completion": testCompletion,
+		"add": testAdd, "add any kind": testAddKinds, "status": testStatus, "watch": testWatch, "completion": testCompletion,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(t, w)
@@ -241,13 +242,11 @@ func testReleaseAll(t *testing.T, w world) {
 
 func testAdd(t *testing.T, w world) {
 	ctx := t.Context()
+	w.makeNamespace(t)
 	admin := kubernetes.NewForConfigOrDie(w.config).CoreV1()
-	if _, err := admin.Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "web-0", Namespace: "shop"},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}},
+		Spec:       corev1.PodSpec{NodeName: "worker-3", Containers: []corev1.Container{{Name: "c", Image: "i"}}},
 	}
 	pod, err := admin.Pods("shop").Create(ctx, pod, metav1.CreateOptions{})
 	if err != nil {
@@ -259,7 +258,7 @@ func testAdd(t *testing.T, w world) {
 	if err := json.Unmarshal([]byte(out), &q); err != nil {
 		t.Fatal(err)
 	}
-	want := v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: string(pod.UID), Namespace: "shop", Name: "web-0"}
+	want := v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: string(pod.UID), Namespace: "shop", Name: "web-0", NodeName: "worker-3"}
 	if q.Spec.Subject != want || q.Spec.Reason != "under investigation" || q.Spec.Detection != nil {
 		t.Errorf("got %+v", q.Spec)
 	}
@@ -283,6 +282,106 @@ func testAdd(t *testing.T, w world) {
 	} {
 		if _, _, err := w.run(t, tc.args...); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want %q", name, err, tc.want)
+		}
+	}
+}
+
+// makeNamespace makes the namespace shop, unless it is there.
+func (w world) makeNamespace(t *testing.T) {
+	t.Helper()
+	err := w.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+}
+
+func testAddKinds(t *testing.T, w world) {
+	w.makeNamespace(t)
+	for _, object := range []client.Object{
+		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart"}}, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker-3"}},
+	} {
+		if err := w.client.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tc := range []struct {
+		args []string
+		want v1alpha1.Subject
+		says string
+	}{
+		{[]string{"user", "mallory"}, v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "mallory"}, "user mallory"},
+		{[]string{"group", "contractors"}, v1alpha1.Subject{Kind: v1alpha1.SubjectGroup, Name: "contractors"}, "group contractors"},
+		{[]string{"credential", "JTI=7a5e"}, v1alpha1.Subject{Kind: v1alpha1.SubjectCredential, Name: "JTI=7a5e"}, "credential JTI=7a5e"},
+		{[]string{"serviceaccount", "shop/cart"}, v1alpha1.Subject{Kind: v1alpha1.SubjectServiceAccount, Namespace: "shop", Name: "cart"}, "serviceaccount shop/cart"},
+		{[]string{"sa", "cart"}, v1alpha1.Subject{Kind: v1alpha1.SubjectServiceAccount, Namespace: "shop", Name: "cart"}, "serviceaccount shop/cart"},
+		{[]string{"sa", "system:serviceaccount:shop:cart"}, v1alpha1.Subject{Kind: v1alpha1.SubjectServiceAccount, Namespace: "shop", Name: "cart"}, "serviceaccount shop/cart"},
+		{[]string{"node", "worker-3"}, v1alpha1.Subject{Kind: v1alpha1.SubjectNode, Name: "worker-3"}, "node worker-3"},
+		{[]string{"ns", "namespace/shop"}, v1alpha1.Subject{Kind: v1alpha1.SubjectNamespace, Name: "shop"}, "namespace shop"},
+	} {
+		flags := []string{"--reason", "why not", "--operations", "exec,attach", "--operations", "exec"}
+		var q v1alpha1.Quarantine
+		out := w.must(t, append(append([]string{"add"}, tc.args...), append(flags, "-o", "json")...)...)
+		if err := json.Unmarshal([]byte(out), &q); err != nil {
+			t.Fatal(err)
+		}
+		if q.Spec.Subject != tc.want || !slices.Equal(q.Spec.Operations, []v1alpha1.Operation{"exec", "attach"}) {
+			t.Errorf("%v: got %+v", tc.args, q.Spec)
+		}
+		if out := w.must(t, "show", q.Name); !strings.Contains(out, tc.says+"\n") || !strings.Contains(out, "exec,attach") || !strings.Contains(out, "has not said so yet") {
+			t.Errorf("%v: shown as\n%s", tc.args, out)
+		}
+	}
+	for name, tc := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no such node":         {[]string{"node", "worker-4"}, `no node "worker-4"`},
+		"no such namespace":    {[]string{"namespace", "shp"}, `no namespace "shp"`},
+		"no such account":      {[]string{"serviceaccount", "shop/crt"}, `no service account "crt" in namespace shop`},
+		"half an account":      {[]string{"serviceaccount", "shop/"}, "is not NAMESPACE/NAME"},
+		"too much of one":      {[]string{"serviceaccount", "a/b/c"}, "is not NAMESPACE/NAME"},
+		"no such operation":    {[]string{"user", "x", "--operations", "exec,kill"}, `"kill" is none of exec, attach`},
+		"an empty operation":   {[]string{"user", "x", "--operations", ""}, "is none of"},
+		"two subjects at once": {[]string{"user", "x", "y"}, "accepts 1 arg"},
+	} {
+		if _, _, err := w.run(t, append(append([]string{"add"}, tc.args...), "--reason", "y")...); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", name, err, tc.want)
+		}
+	}
+	for line, want := range map[string]string{
+		"add serviceaccount ": "shop/cart", "add node ": "worker-3", "add namespace ": "shop", "add user x --operations exec,": "exec,attach",
+	} {
+		if out := w.must(t, append([]string{"__complete"}, strings.Split(line, " ")...)...); !strings.Contains(out, want) {
+			t.Errorf("%s: completes %q, want %q", line, out, want)
+		}
+	}
+}
+
+// testStatus: what Portcullis says of a quarantine is shown.
+func testStatus(t *testing.T, w world) {
+	for name, status := range map[string]metav1.ConditionStatus{"manual-on": metav1.ConditionTrue, "manual-off": metav1.ConditionFalse} {
+		q := w.make(t, name, nil)
+		q.Status = v1alpha1.QuarantineStatus{
+			NodeName: "worker-3", LastDenied: &metav1.Time{Time: time.Now().Add(-5 * time.Minute)},
+			Conditions: []metav1.Condition{{Type: v1alpha1.ConditionEnforced, Status: status, Reason: "Because", Message: "it is so\x1b", LastTransitionTime: metav1.Now()}},
+		}
+		if err := w.client.Status().Update(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := w.must(t, "list", "-o", "wide", "--no-headers")
+	for _, want := range []string{"yes", "no ", "worker-3", "all"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing in\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "ENFORCED") || !strings.Contains(w.must(t, "list"), "ENFORCED") {
+		t.Errorf("headers:\n%s", out)
+	}
+	out = w.must(t, "show", "manual-off")
+	for _, want := range []string{`no: it is so\u{1b}`, "worker-3", "Last denied:", "(5m", "Denied:"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing in\n%s", want, out)
 		}
 	}
 }

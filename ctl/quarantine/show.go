@@ -51,25 +51,23 @@ func showCommand(o Options) *cobra.Command {
 
 // show prints everything about one quarantine that a person may want to know.
 func show(w io.Writer, q *v1alpha1.Quarantine, now time.Time) error {
-	lines := [][2]string{{"Name", q.Name}, {"Subject", subject(q)}}
-	if q.Spec.Subject.UID != "" {
-		lines = append(lines, [2]string{"Pod UID", q.Spec.Subject.UID})
+	expires, last := "never: it lasts until it is released", ""
+	if q.Spec.ExpiresAt != nil {
+		expires = moment(q.Spec.ExpiresAt.Time, now)
 	}
-	lines = append(lines, [2]string{"Reason", q.Spec.Reason}, [2]string{"Rule", rule(q)})
-	if q.Spec.Detection != nil {
-		lines = append(lines, [2]string{"Detection", q.Spec.Detection.ID})
+	if q.Status.LastDenied != nil {
+		last = moment(q.Status.LastDenied.Time, now)
 	}
-	lines = append(lines, [2]string{"Created", moment(q.CreationTimestamp.Time, now)})
-	if q.Spec.ExpiresAt == nil {
-		lines = append(lines, [2]string{"Expires", "never: it lasts until it is released"})
-	} else {
-		lines = append(lines, [2]string{"Expires", moment(q.Spec.ExpiresAt.Time, now)})
-	}
-	lines = append(lines, [2]string{"To release", "portcullisctl quarantine release " + q.Name})
-
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, line := range lines {
-		fmt.Fprintf(tw, "%s:\t%s\n", line[0], output.Text(line[1]))
+	for _, line := range [][2]string{
+		{"Name", q.Name}, {"Subject", subject(q)}, {"Pod UID", q.Spec.Subject.UID}, {"Node", node(q)},
+		{"Denied", denied(q)}, {"In force", inForce(q)}, {"Reason", q.Spec.Reason}, {"Rule", rule(q)}, {"Detection", detection(q)},
+		{"Created", moment(q.CreationTimestamp.Time, now)}, {"Expires", expires}, {"Last denied", last},
+		{"To release", "portcullisctl quarantine release " + q.Name},
+	} {
+		if line[1] != "" {
+			fmt.Fprintf(tw, "%s:\t%s\n", line[0], output.Text(line[1]))
+		}
 	}
 	return tw.Flush()
 }

@@ -1,9 +1,13 @@
 package quarantine
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/portcullis-dev/portcullis/api/v1alpha1"
@@ -12,14 +16,50 @@ import (
 
 // subject is who is denied, for people.
 func subject(q *v1alpha1.Quarantine) string {
-	switch s := q.Spec.Subject; s.Kind {
-	case v1alpha1.SubjectPod:
-		return "pod " + output.Text(s.Namespace+"/"+s.Name)
-	case v1alpha1.SubjectUser:
-		return "user " + output.Text(s.Name)
-	default:
-		return output.Text(string(s.Kind) + " " + s.Name)
+	s := q.Spec.Subject
+	name := s.Name
+	if s.Namespace != "" {
+		name = s.Namespace + "/" + s.Name
 	}
+	return output.Text(strings.ToLower(string(s.Kind)) + " " + name)
+}
+
+// denied are the operations, for people.
+func denied(q *v1alpha1.Quarantine) string {
+	if len(q.Spec.Operations) == 0 {
+		return "all"
+	}
+	return strings.Join(operationNames(q.Spec.Operations), ",")
+}
+
+// node is where the subject, a pod, runs, as far as is known.
+func node(q *v1alpha1.Quarantine) string {
+	return cmp.Or(q.Spec.Subject.NodeName, q.Status.NodeName)
+}
+
+// enforced is whether it is in force, as Portcullis says: yes, no, or a dash where it has said nothing yet.
+func enforced(q *v1alpha1.Quarantine) string {
+	switch c := meta.FindStatusCondition(q.Status.Conditions, v1alpha1.ConditionEnforced); {
+	case c == nil || c.Status == metav1.ConditionUnknown:
+		return "-"
+	case c.Status == metav1.ConditionTrue:
+		return "yes"
+	default:
+		return "no"
+	}
+}
+
+// inForce is enforced with the reason why not.
+func inForce(q *v1alpha1.Quarantine) string {
+	c := meta.FindStatusCondition(q.Status.Conditions, v1alpha1.ConditionEnforced)
+	if c == nil {
+		return "not known: Portcullis has not said so yet"
+	}
+	text := enforced(q)
+	if c.Status == metav1.ConditionTrue {
+		return text
+	}
+	return text + ": " + cmp.Or(c.Message, c.Reason)
 }
 
 // expiry is when it ends by itself.

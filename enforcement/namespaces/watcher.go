@@ -31,6 +31,8 @@ type Watcher struct {
 
 	mutex  sync.RWMutex
 	labels map[string]string // by namespace
+	// counts is how many namespaces have a label of that text.
+	counts map[string]int
 
 	syncOnce sync.Once
 	synced   chan struct{}
@@ -46,7 +48,7 @@ func New(opts Options) (*Watcher, error) {
 	case opts.Logger == nil:
 		return nil, errors.New("namespaces options: Logger is missing")
 	}
-	return &Watcher{opts: opts, labels: map[string]string{}, synced: make(chan struct{})}, nil
+	return &Watcher{opts: opts, labels: map[string]string{}, counts: map[string]int{}, synced: make(chan struct{})}, nil
 }
 
 // Run watches namespaces until the context ends, and returns nil. A Watcher runs once.
@@ -80,12 +82,21 @@ func (w *Watcher) Label(namespace string) (mode string, known bool) {
 func (w *Watcher) Any(mode string) bool {
 	w.mutex.RLock()
 	defer w.mutex.RUnlock()
-	for _, label := range w.labels {
-		if label == mode {
-			return true
+	return w.counts[mode] > 0
+}
+
+// set changes a namespace's label, nil for one that is gone. The lock is held.
+func (w *Watcher) set(namespace string, label *string) {
+	if before, known := w.labels[namespace]; known {
+		if w.counts[before]--; w.counts[before] == 0 {
+			delete(w.counts, before)
 		}
+		delete(w.labels, namespace)
 	}
-	return false
+	if label != nil {
+		w.labels[namespace] = *label
+		w.counts[*label]++
+	}
 }
 
 // Synced reports whether all namespaces of the cluster have been seen once.
@@ -121,7 +132,8 @@ func (s store) Add(obj any) error {
 	}
 	s.watcher.mutex.Lock()
 	defer s.watcher.mutex.Unlock()
-	s.watcher.labels[m.Name] = m.Labels[enforcement.Label]
+	label := m.Labels[enforcement.Label]
+	s.watcher.set(m.Name, &label)
 	return nil
 }
 
@@ -136,7 +148,7 @@ func (s store) Delete(obj any) error {
 	}
 	s.watcher.mutex.Lock()
 	defer s.watcher.mutex.Unlock()
-	delete(s.watcher.labels, m.Name)
+	s.watcher.set(m.Name, nil)
 	return nil
 }
 
@@ -151,7 +163,10 @@ func (s store) Replace(list []any, _ string) error {
 		labels[m.Name] = m.Labels[enforcement.Label]
 	}
 	s.watcher.mutex.Lock()
-	s.watcher.labels = labels
+	s.watcher.labels, s.watcher.counts = map[string]string{}, map[string]int{}
+	for name, label := range labels {
+		s.watcher.set(name, &label)
+	}
 	s.watcher.mutex.Unlock()
 	s.watcher.syncOnce.Do(func() { close(s.watcher.synced) })
 	return nil

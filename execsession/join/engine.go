@@ -191,6 +191,8 @@ type zone struct {
 	wakeNow, wakeUpTo time.Time
 	// blurred is a time of which telemetry, and crowded of which requests are missing.
 	blurred, crowded span
+	// futile is when making room was tried last, and nothing could go.
+	futile time.Time
 }
 
 type span struct{ from, to time.Time }
@@ -240,9 +242,15 @@ func (e *Engine) room(z *zone, has int) bool {
 	if !full(has) {
 		return true
 	}
+	if z.futile.Equal(e.now) && !e.now.IsZero() {
+		return false // Nothing has changed since.
+	}
 	before := len(z.requests) + len(z.roots)
 	e.leave(z, e.components(z), 2*(e.opts.StartLag+e.opts.Settle))
 	gone := before - len(z.requests) - len(z.roots)
+	if gone == 0 {
+		z.futile = e.now
+	}
 	return gone > 0 && !full(max(len(z.requests), len(z.roots)))
 }
 

@@ -85,6 +85,9 @@ func Start(t standalone.TB, opts Options) *Server {
 // Kill ends the API server at once (SIGKILL); its etcd goes on.
 func (s *Server) Kill() { s.process.Kill() }
 
+// AddArgs gives the API server further flags, from its next Restart on: those that are known only when it runs.
+func (s *Server) AddArgs(args ...string) { s.child.Args = append(s.child.Args, args...) }
+
 // Restart runs the API server again, at the same address and with the same etcd, and returns when it is ready.
 func (s *Server) Restart(t standalone.TB) {
 	t.Helper()

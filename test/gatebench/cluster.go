@@ -17,7 +17,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/portcullis-dev/portcullis/api/v1alpha1"
+	"github.com/portcullis-dev/portcullis/quarantine"
 	"github.com/portcullis-dev/portcullis/test/apiserver"
+	"github.com/portcullis-dev/portcullis/test/serverprocess"
 	"github.com/portcullis-dev/portcullis/test/standalone"
 )
 
@@ -84,16 +86,27 @@ func quarantineOf(subject v1alpha1.Subject, name string) *v1alpha1.Quarantine {
 	return &v1alpha1.Quarantine{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.QuarantineSpec{Subject: subject, Reason: "a benchmark"}}
 }
 
+// mirrorOf is its mirror, as Portcullis would write it.
+func mirrorOf(q *v1alpha1.Quarantine) *corev1.ConfigMap {
+	m := quarantine.MirrorOf(q)
+	m.Namespace = serverprocess.Namespace
+	return m
+}
+
 // fill creates quarantines from one number to another, of subjects that the benchmark never meets: most are pods, half of
-// them in a namespace that it does meet.
-func fill(t standalone.TB, c client.Client, from, to int) {
+// them in a namespace that it does meet. Portcullis writes the mirrors where it runs.
+func fill(t standalone.TB, c client.Client, from, to int, mirrors bool) {
 	t.Helper()
 	work := make(chan int)
 	var makers sync.WaitGroup
 	for range 8 {
 		makers.Go(func() {
 			for i := range work {
-				create(t, c, quarantineOf(stranger(i), fmt.Sprintf("stranger-%d", i)))
+				q := quarantineOf(stranger(i), fmt.Sprintf("stranger-%d", i))
+				create(t, c, q)
+				if mirrors {
+					create(t, c, mirrorOf(q))
+				}
 			}
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -35,7 +36,7 @@ type level struct {
 // time hits all alike.
 func printExecs(t standalone.TB, out io.Writer, o options) {
 	t.Helper()
-	b := newExecBench(t)
+	b := newExecBench(t, o.mirrors)
 	levels := []*level{
 		{name: "no policy"}, {policy: true}, {policy: true, quarantines: 1}, {policy: true, quarantines: 100}, {policy: true, quarantines: o.quarantines},
 	}
@@ -51,7 +52,8 @@ func printExecs(t standalone.TB, out io.Writer, o options) {
 			b.measure(t, levels[i], o.execs)
 		}
 	}
-	fmt.Fprintf(out, "An exec through the API server, in µs: medians of three rounds of %d\n\n", o.execs)
+	policies := map[bool]string{true: "of Quarantines and of mirrors", false: "of Quarantines alone"}[o.mirrors]
+	fmt.Fprintf(out, "An exec through the API server with the policy %s, in µs: medians of three rounds of %d\n\n", policies, o.execs)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "Quarantines\tp50\tp99\tratio of p50\tof a processor\tratio\tmore, each\t")
 	base := levels[0]
@@ -71,6 +73,8 @@ func printExecs(t standalone.TB, out io.Writer, o options) {
 // execBench is an API server with the policy and without Portcullis.
 type execBench struct {
 	objects client.Client
+	// mirrors: the policy of mirrors is there, and so are those.
+	mirrors bool
 	policy  []client.Object
 	person  *caller
 	// installed and filled are what is there.
@@ -79,11 +83,11 @@ type execBench struct {
 	marks     int
 }
 
-func newExecBench(t standalone.TB) *execBench {
+func newExecBench(t standalone.TB, mirrors bool) *execBench {
 	t.Helper()
 	server := apiserver.Start(t, apiserver.Options{})
-	b := &execBench{objects: typed(t, server)}
-	for _, obj := range serverprocess.Render(t, "") {
+	b := &execBench{objects: typed(t, server), mirrors: mirrors}
+	for _, obj := range serverprocess.Render(t, fmt.Sprintf("gate: {policy: {mirror: %t}}", mirrors)) {
 		if strings.HasPrefix(obj.GetObjectKind().GroupVersionKind().Kind, "ValidatingAdmissionPolicy") {
 			b.policy = append(b.policy, obj)
 		}
@@ -93,6 +97,7 @@ func newExecBench(t standalone.TB) *execBench {
 	}
 	permit(t, b.objects)
 	namespace(t, b.objects, "shop")
+	namespace(t, b.objects, serverprocess.Namespace)
 	create(t, b.objects, unscheduled("shop", "cart-0"))
 	create(t, b.objects, unscheduled("shop", "marked"))
 	groups := strings.Fields(people + strings.Repeat(" team", 20))
@@ -107,9 +112,12 @@ func (b *execBench) to(t standalone.TB, l *level) {
 		if err := b.objects.DeleteAllOf(t.Context(), &v1alpha1.Quarantine{}); err != nil {
 			t.Fatal(err)
 		}
+		if err := b.objects.DeleteAllOf(t.Context(), &corev1.ConfigMap{}, client.InNamespace(serverprocess.Namespace)); err != nil {
+			t.Fatal(err)
+		}
 		b.filled = 0
 	}
-	fill(t, b.objects, b.filled, l.quarantines)
+	fill(t, b.objects, b.filled, l.quarantines, b.mirrors)
 	b.filled = l.quarantines
 	if b.installed != l.policy {
 		b.install(t, l.policy)
@@ -133,11 +141,20 @@ func (b *execBench) install(t standalone.TB, there bool) {
 	b.installed = there
 }
 
-// settle waits until the API server has come to the last change: it hears of Quarantines in their order.
+// settle waits until the API server has come to the last change: it hears of Quarantines in their order, and of mirrors in theirs.
 func (b *execBench) settle(t standalone.TB) {
 	t.Helper()
 	b.marks++
 	mark := quarantineOf(v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: "marked", Namespace: "shop", Name: "marked"}, fmt.Sprintf("mark-%d", b.marks))
+	b.pass(t, mark)
+	if b.mirrors {
+		b.pass(t, mirrorOf(mark))
+	}
+}
+
+// pass creates the mark, deletes it again, and waits both times until the API server knows.
+func (b *execBench) pass(t standalone.TB, mark client.Object) {
+	t.Helper()
 	create(t, b.objects, mark)
 	b.awaitMarked(t, b.installed)
 	if err := b.objects.Delete(t.Context(), mark); err != nil {

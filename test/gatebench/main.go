@@ -41,6 +41,7 @@ func main() {
 type options struct {
 	binary      string
 	quarantines int
+	mirrors     bool
 	rounds      int
 	reviews     int
 	execs       int
@@ -56,6 +57,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.IntVar(&o.quarantines, "quarantines", 1000, "how many there are where many are meant")
 	flags.IntVar(&o.rounds, "rounds", 41, "how many rounds the two webhooks take turns")
 	flags.IntVar(&o.reviews, "reviews", 500, "how many reviews each gets in a round")
+	flags.BoolVar(&o.mirrors, "mirrors", true, "whether the policy of mirrors is there beside that of Quarantines")
 	flags.IntVar(&o.execs, "execs", 200, "how many execs are measured for one number of Quarantines, three times")
 	flags.IntVar(&o.trials, "trials", 60, "how often a pod makes a request and somebody tries to get into it, per row")
 	flags.StringVar(&o.only, "only", "", "only one of verdict, exec, window")

@@ -169,7 +169,7 @@ func ours(t standalone.TB, o options, body []byte) *side {
 	namespace(t, site.Objects, review.Request.Namespace)
 	create(t, site.Objects, unscheduled(review.Request.Namespace, review.Request.Name))
 	objects := typed(t, site.API)
-	fill(t, objects, 0, o.quarantines)
+	fill(t, objects, 0, o.quarantines, true)
 	last := quarantineOf(v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "last"}, "last")
 	create(t, objects, last)
 	site.Start(t)

@@ -29,6 +29,8 @@ type AgentOptions struct {
 	AckTimeout time.Duration
 	// Lost is what the agent says that it lost; nil is nothing.
 	Lost func() *telemetryv1.Lost
+	// Flush gives the Spool what it has not been given yet; nil is an agent that cannot.
+	Flush func(context.Context) error
 }
 
 // Agent is the sending half of the real agent. Its methods are for one goroutine; the Spool is for any.
@@ -64,7 +66,7 @@ func (s *Site) Agent(t standalone.TB, opts AgentOptions) *Agent {
 		Hello: func() *telemetryv1.Hello {
 			return &telemetryv1.Hello{AgentVersion: "test", BootId: "boot-" + opts.Node, KernelRelease: "test", SessionId: "session-" + opts.Node}
 		},
-		Lost: lost, Spool: a.Spool, Logger: slog.New(slog.DiscardHandler), Now: a.Now,
+		Lost: lost, Flush: opts.Flush, Spool: a.Spool, Logger: slog.New(slog.DiscardHandler), Now: a.Now,
 		AckTimeout: opts.AckTimeout, MaxBackoff: time.Second,
 	}
 	t.Cleanup(a.Cut)

@@ -43,7 +43,7 @@ type gateway struct {
 
 func (s *Site) openGateway(t standalone.TB, machines []APIServerOptions, watchLag time.Duration) {
 	t.Helper()
-	if len(machines) == 0 {
+	if len(machines) == 0 && watchLag == 0 {
 		return
 	}
 	ca, err := pki.NewCA("control plane", time.Now().Add(-time.Hour), tokenLife)
@@ -112,7 +112,7 @@ func (s *Site) reverseProxy(t standalone.TB) *httputil.ReverseProxy {
 
 // ServeHTTP implements http.Handler.
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !strings.HasPrefix(r.UserAgent(), canary.UserAgentPrefix) {
+	if len(g.servers) == 0 || !strings.HasPrefix(r.UserAgent(), canary.UserAgentPrefix) {
 		g.proxy.ServeHTTP(w, r)
 		return
 	}

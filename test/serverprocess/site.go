@@ -41,7 +41,7 @@ type Options struct {
 	// APIServers are the control plane's machines, by name; the server's canaries fly to them in
 	// turn. None: the server asks the real API server, whose audit events nobody sends.
 	APIServers []APIServerOptions
-	// WatchLag is how much later than others the server hears of pods. It takes APIServers.
+	// WatchLag is how much later than others the server hears of pods.
 	WatchLag time.Duration
 }
 

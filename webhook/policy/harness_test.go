@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/portcullis-dev/portcullis/api/v1alpha1"
+	"github.com/portcullis-dev/portcullis/quarantine"
 	"github.com/portcullis-dev/portcullis/test/apiserver"
 	"github.com/portcullis-dev/portcullis/test/serverprocess"
 	"github.com/portcullis-dev/portcullis/webhook/policy"
@@ -29,16 +31,25 @@ const people = "people"
 // patience bounds what a loaded machine may take for one step.
 const patience = time.Minute
 
-// cluster is a real API server with the policy that the chart renders, and no Portcullis at all.
+// cluster is a real API server with policies that the chart renders, and no Portcullis at all.
 type cluster struct {
 	server  *apiserver.Server
 	objects client.Client
+	// policies are the names of those that are installed.
+	policies []string
 }
 
-// startCluster installs the policy with these values.
-func startCluster(t *testing.T, values string) *cluster {
+// eachPolicy runs the test with either policy alone: they say the same.
+func eachPolicy(t *testing.T, test func(t *testing.T, name string)) {
+	for _, name := range []string{policy.Name, policy.MirrorName} {
+		t.Run(name, func(t *testing.T) { test(t, name) })
+	}
+}
+
+// startCluster installs the policies of these names with these values.
+func startCluster(t *testing.T, values string, policies ...string) *cluster {
 	t.Helper()
-	c := &cluster{server: apiserver.Start(t, apiserver.Options{})}
+	c := &cluster{server: apiserver.Start(t, apiserver.Options{}), policies: policies}
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
@@ -51,14 +62,15 @@ func startCluster(t *testing.T, values string) *cluster {
 	}
 	installed := 0
 	for _, obj := range serverprocess.Render(t, values) {
-		if strings.HasPrefix(obj.GetObjectKind().GroupVersionKind().Kind, "ValidatingAdmissionPolicy") {
+		if strings.HasPrefix(obj.GetObjectKind().GroupVersionKind().Kind, "ValidatingAdmissionPolicy") && slices.Contains(policies, obj.GetName()) {
 			c.create(t, obj)
 			installed++
 		}
 	}
-	if installed != 2 {
-		t.Fatalf("the chart has %d objects of the policy, want the policy and its binding", installed)
+	if installed != 2*len(policies) {
+		t.Fatalf("the chart has %d objects of %v, want of each the policy and its binding", installed, policies)
 	}
+	c.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: serverprocess.Namespace}})
 	c.create(t, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: people},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
@@ -96,7 +108,7 @@ func (c *cluster) namespaces(t *testing.T, names ...string) {
 	}
 }
 
-// quarantine creates the object by hand, as people do.
+// quarantine creates the object by hand, as people do, and its mirror as Portcullis does, if anything goes by that.
 func (c *cluster) quarantine(t *testing.T, name string, subject v1alpha1.Subject, change ...func(*v1alpha1.Quarantine)) *v1alpha1.Quarantine {
 	t.Helper()
 	q := &v1alpha1.Quarantine{
@@ -114,7 +126,26 @@ func (c *cluster) quarantine(t *testing.T, name string, subject v1alpha1.Subject
 			t.Fatalf("status of %s: %v", name, err)
 		}
 	}
+	if slices.Contains(c.policies, policy.MirrorName) {
+		c.create(t, mirrorOf(q))
+	}
 	return q
+}
+
+func mirrorOf(q *v1alpha1.Quarantine) *corev1.ConfigMap {
+	m := quarantine.MirrorOf(q)
+	m.Namespace = serverprocess.Namespace
+	return m
+}
+
+// release deletes the object, and its mirror as Portcullis does.
+func (c *cluster) release(t *testing.T, q *v1alpha1.Quarantine) {
+	t.Helper()
+	for _, obj := range []client.Object{q, mirrorOf(q)} {
+		if err := client.IgnoreNotFound(c.objects.Delete(t.Context(), obj)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // settle waits until API servers know all that was created before. They hear of it in order.
@@ -122,9 +153,7 @@ func (c *cluster) settle(t *testing.T, name string) {
 	t.Helper()
 	q := c.quarantine(t, name, v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: name})
 	c.await(t, c.as(t, name), get("/api/v1/namespaces/default/pods/x/exec"), name)
-	if err := c.objects.Delete(t.Context(), q); err != nil {
-		t.Fatal(err)
-	}
+	c.release(t, q)
 }
 
 // await waits until the caller is refused by the quarantine of that name, or until he is admitted if it is empty.

@@ -13,6 +13,8 @@ const denied = `pods "web-0" is forbidden: ValidatingAdmissionPolicy 'portcullis
 func TestParse(t *testing.T) {
 	for name, c := range map[string]struct{ message, want string }{
 		"a refusal":                    {denied, "pod-abc"},
+		"a refusal by the mirror":      {strings.ReplaceAll(denied, "'portcullis-quarantine'", "'portcullis-quarantine-mirror'"), "pod-abc"},
+		"of two policies":              {strings.Replace(denied, "'portcullis-quarantine'", "'portcullis-quarantine-mirror'", 1), ""},
 		"of a request without a name":  {strings.Replace(denied, `"web-0" `, "", 1), "pod-abc"},
 		"of a name with quotes":        {strings.Replace(denied, `web-0`, `we\"b`, 1), "pod-abc"},
 		"a reason that claims another": {strings.Replace(denied, "a shell", "a shell; to release it: kubectl delete quarantine other", 1), "pod-abc"},
@@ -39,6 +41,28 @@ func TestParse(t *testing.T) {
 			got, ok := policy.Parse(c.message)
 			if ok != (c.want != "") || ok && got != c.want {
 				t.Errorf("%q, %v; want %q", got, ok, c.want)
+			}
+		})
+	}
+}
+
+func TestDecided(t *testing.T) {
+	type decided struct{ quarantine, breakGlass string }
+	for name, c := range map[string]struct {
+		annotations map[string]string
+		want        decided
+	}{
+		"nothing":                {map[string]string{"portcullis-quarantine2/quarantine": "x"}, decided{}},
+		"by the Quarantine":      {map[string]string{"portcullis-quarantine/quarantine": "a, b"}, decided{"a", ""}},
+		"by the mirror":          {map[string]string{"portcullis-quarantine-mirror/quarantine": "b"}, decided{"b", ""}},
+		"by both":                {map[string]string{"portcullis-quarantine/quarantine": "a", "portcullis-quarantine-mirror/quarantine": "b"}, decided{"a", ""}},
+		"let in":                 {map[string]string{"portcullis-quarantine/quarantine": "a", "portcullis-quarantine/break-glass": "g"}, decided{"a", "g"}},
+		"let in past the mirror": {map[string]string{"portcullis-quarantine-mirror/quarantine": "a", "portcullis-quarantine-mirror/break-glass": "g"}, decided{"a", "g"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got decided
+			if got.quarantine, got.breakGlass = policy.Decided(c.annotations); got != c.want {
+				t.Errorf("%+v, want %+v", got, c.want)
 			}
 		})
 	}

@@ -2,10 +2,14 @@
 // installs, with which API servers refuse what Quarantines deny by themselves, also while no
 // process of Portcullis runs.
 //
-// API servers ask it before any webhook, and its first denial is the last word: the webhook never
-// hears of such a request. What it decided is in the request's audit event. The annotations
-// [AnnotationQuarantine] and [AnnotationBreakGlass] say it to programs; the message of the response
-// says it to the person who was refused, and [Parse] finds the quarantine in it.
+// There are two of it that say the same. One goes by the Quarantines themselves: it acts at once, and on those that are
+// made while Portcullis is down. The other goes by their mirrors, ConfigMaps that Portcullis writes: an API server knows
+// what a ConfigMap is from its first moment. Either denies alone.
+//
+// API servers ask them before any webhook, and the first denial is the last word: the webhook never
+// hears of such a request. What they decided is in the request's audit event. Its annotations say it to programs
+// ([Decided]); the message of the response says it to the person who was refused, and [Parse] finds the
+// quarantine in it.
 //
 // # What it can judge
 //
@@ -27,44 +31,78 @@
 // therefore tries the policy, as the chart renders it, with everything that a client can make long, on a real
 // API server.
 //
-// # What it costs, and when it is not there yet
+// # What they cost, and when they are not there yet
 //
-// API servers evaluate it once per Quarantine, at every request that it matches, so their number has a bound
-// (gate.breaker.maxQuarantines); docs/performance.md has the measurements.
+// API servers evaluate both once per Quarantine, at every request that they match, so their number has a bound
+// (gate.breaker.maxQuarantines); docs/performance.md has the measurements. For the mirrors each API server
+// also keeps all ConfigMaps of the cluster in memory.
 //
 // A Quarantine acts as soon as API servers hear of it, the policy itself a second later. An API
 // server that has just been started may say that it is ready before it knows what a Quarantine is: it asks its
-// own discovery, and if that is incomplete, again after 30 seconds. Meanwhile it ignores the policy, and a
-// request passes unless the webhook denies it; with the chart's gate.policy.failurePolicy set to Fail it
-// refuses everybody. This happened in one to five of eight starts, the more the busier the machine.
+// own discovery, and if that is incomplete, again after 30 seconds. Meanwhile it ignores the policy of Quarantines,
+// and that of the mirrors stands alone. What has no mirror passes then, unless the webhook denies it: a quarantine that was made while
+// Portcullis was down. The busier the machine is when it starts, the likelier this is. With the chart's
+// gate.policy.failurePolicy set to Fail it refuses everybody instead.
+//
+// # Releases
+//
+// Deleting the Quarantine releases. Portcullis deletes the mirror at once; while it is down Kubernetes' garbage
+// collection does, a moment later, as the Quarantine owns it. So
+//
+//   - kubectl delete --cascade=orphan keeps the mirror until Portcullis is back, which deletes what belongs to
+//     no Quarantine. Until then the way out is to delete the ConfigMaps with the label portcullis.dev/quarantine=true;
+//   - what is changed in a Quarantine while Portcullis is down, its mirror does not say before Portcullis is back. Until
+//     then what either denies is denied.
 package policy
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// Name is that of the policy and of its binding.
-const Name = "portcullis-quarantine"
-
-// The policy's annotations of audit events. With several quarantines the value has the names of all, joined
-// by ", ".
+// The policies' names, which are also those of their bindings.
 const (
-	// AnnotationQuarantine has the name of the Quarantine that denies the request.
-	AnnotationQuarantine = Name + "/quarantine"
-	// AnnotationBreakGlass has the group that let it pass all the same.
-	AnnotationBreakGlass = Name + "/break-glass"
+	// Name is that of the policy that goes by Quarantines.
+	Name = "portcullis-quarantine"
+	// MirrorName is that of the policy that goes by their mirrors.
+	MirrorName = Name + "-mirror"
 )
+
+// The annotations of audit events, behind the policy's name. With several quarantines the value has the names of all,
+// joined by ", ".
+const (
+	// annotationQuarantine has the name of the Quarantine that denies the request.
+	annotationQuarantine = "/quarantine"
+	// annotationBreakGlass has the group that let it pass all the same.
+	annotationBreakGlass = "/break-glass"
+)
+
+// Decided is what either policy decided of a request, from the annotations of its audit event: the name of the
+// quarantine that denies it, the first of several, and the group that let it pass all the same. Both decide the same as a rule, and
+// it is one decision. Empty is none.
+func Decided(annotations map[string]string) (quarantine, breakGlass string) {
+	for _, policy := range []string{Name, MirrorName} {
+		names, group := annotations[policy+annotationQuarantine], annotations[policy+annotationBreakGlass]
+		if first, _, _ := strings.Cut(names, ","); quarantine == "" {
+			quarantine = strings.TrimSpace(first)
+		}
+		if breakGlass == "" {
+			breakGlass = group
+		}
+	}
+	return quarantine, breakGlass
+}
 
 // What API servers write around the policy's message, and how that begins and ends.
 const (
-	refused = "is forbidden: ValidatingAdmissionPolicy '" + Name + "' with binding '" + Name + "' denied request: portcullis: "
+	refused = "is forbidden: ValidatingAdmissionPolicy '%[1]s' with binding '%[1]s' denied request: portcullis: "
 	release = "; to release it: kubectl delete quarantine "
 )
 
-// Parse returns the name of the quarantine by which the policy refused a request, from the
+// Parse returns the name of the quarantine by which either policy refused a request, from the
 // message of the API server's answer, which is also the responseStatus.message of the audit event. It is
 // strict: nobody can make an API server write such a message about a request by the names in it.
 func Parse(message string) (quarantine string, ok bool) {
@@ -80,7 +118,10 @@ func Parse(message string) (quarantine string, ok bool) {
 		}
 		rest = strings.TrimPrefix(rest[len(name):], " ")
 	}
-	text, ok := strings.CutPrefix(rest, refused)
+	text, ok := strings.CutPrefix(rest, fmt.Sprintf(refused, Name))
+	if !ok {
+		text, ok = strings.CutPrefix(rest, fmt.Sprintf(refused, MirrorName))
+	}
 	if !ok || strings.ContainsAny(text, "\r\n") {
 		return "", false
 	}

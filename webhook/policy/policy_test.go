@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -46,12 +47,14 @@ func doors(namespace, pod string) map[string]request {
 const several = "several"
 
 // TestPolicy tries every door and every kind of subject on one API server.
-func TestPolicy(t *testing.T) {
+func TestPolicy(t *testing.T) { eachPolicy(t, testPolicy) }
+
+func testPolicy(t *testing.T, name string) {
 	c := startCluster(t, `
 gate:
   breakGlassGroups: ["system:masters", "break \"glass\" <é>"]
   exempt: {users: [robot], groups: [robots], namespaces: [sandbox]}
-`)
+`, name)
 	c.namespaces(t, "shop", "bank", "sandbox", "closed", "narrow")
 	web0 := c.pod(t, "shop", "web-0")
 	web1 := c.pod(t, "shop", "web-1")
@@ -271,8 +274,10 @@ func (c *cluster) token(t *testing.T, namespace, account string, to *corev1.Pod)
 }
 
 // TestOperations: what is denied, by whatever door it comes.
-func TestOperations(t *testing.T) {
-	c := startCluster(t, "")
+func TestOperations(t *testing.T) { eachPolicy(t, testOperations) }
+
+func testOperations(t *testing.T, name string) {
+	c := startCluster(t, "", name)
 	c.namespaces(t, "shop")
 	c.pod(t, "shop", "web-0")
 	at := "/api/v1/namespaces/shop/pods/web-0/"
@@ -285,14 +290,11 @@ func TestOperations(t *testing.T) {
 		v1alpha1.OperationProxy:               {get(at + "proxy/"), get("/api/v1/namespaces/shop/services/x/proxy/"), get(node), get(node + "metrics"), get(node + "portforward/a")},
 	}
 	unclear := []request{get(node + "logs/../exec/a/b/c"), get(node + "cri/x"), get(node + strings.Repeat("a", 2000))}
-	sets := [][]v1alpha1.Operation{nil, {v1alpha1.OperationExec, v1alpha1.OperationProxy}}
+	users := map[string][]v1alpha1.Operation{"all": nil, "two": {v1alpha1.OperationExec, v1alpha1.OperationProxy}}
 	for op := range ways {
-		sets = append(sets, []v1alpha1.Operation{op})
+		users["only-"+string(op)] = []v1alpha1.Operation{op}
 	}
-	users := map[string][]v1alpha1.Operation{}
-	for i, ops := range sets {
-		name := "user" + string(rune('a'+i))
-		users[name] = ops
+	for name, ops := range users {
 		c.quarantine(t, "q-"+name, v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: name}, func(q *v1alpha1.Quarantine) { q.Spec.Operations = ops })
 	}
 	c.settle(t, "settled")
@@ -320,10 +322,12 @@ func TestOperations(t *testing.T) {
 }
 
 // TestWhatPeopleRead: the message, whatever the Quarantine says.
-func TestWhatPeopleRead(t *testing.T) {
-	c := startCluster(t, "")
+func TestWhatPeopleRead(t *testing.T) { eachPolicy(t, testWhatPeopleRead) }
+
+func testWhatPeopleRead(t *testing.T, policyName string) {
+	c := startCluster(t, "", policyName)
 	c.namespaces(t, "a", "b", "c", "d", "e")
-	const prefix = `pods "web-0" is forbidden: ValidatingAdmissionPolicy 'portcullis-quarantine' with binding 'portcullis-quarantine' denied request: portcullis: `
+	prefix := fmt.Sprintf(`pods "web-0" is forbidden: ValidatingAdmissionPolicy '%[1]s' with binding '%[1]s' denied request: portcullis: `, policyName)
 	past := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	for name, test := range map[string]struct {
 		namespace string
@@ -379,55 +383,4 @@ func TestWhatPeopleRead(t *testing.T) {
 			t.Errorf("got %q\nwant %q", q.message, want)
 		}
 	})
-}
-
-// TestRelease: deleting the Quarantine is enough.
-func TestRelease(t *testing.T) {
-	c := startCluster(t, "")
-	q := c.quarantine(t, "q-user", v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "mallory"})
-	mallory, r := c.as(t, "mallory"), get("/api/v1/namespaces/default/pods/web-0/exec")
-	c.await(t, mallory, r, "q-user")
-	if err := c.objects.Delete(t.Context(), q); err != nil {
-		t.Fatal(err)
-	}
-	c.await(t, mallory, r, "")
-}
-
-// TestRestart: an API server that was restarted refuses what it refused before, without Portcullis.
-func TestRestart(t *testing.T) {
-	for name, test := range map[string]struct {
-		values string
-		// shut: nobody gets in before the policy has its quarantines again.
-		shut bool
-	}{
-		"fails open":   {"", false},
-		"fails closed": {"gate: {policy: {failurePolicy: Fail}}", true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c := startCluster(t, test.values)
-			c.namespaces(t, "shop")
-			web0 := c.pod(t, "shop", "web-0")
-			c.quarantine(t, "q-pod", v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: string(web0.UID), Namespace: "shop", Name: "web-0"})
-			c.quarantine(t, "q-user", v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "mallory"})
-			alice, mallory := c.as(t, "alice"), c.as(t, "mallory")
-			into, elsewhere := doors("shop", "web-0")["exec"], get("/api/v1/namespaces/shop/services/web/proxy/")
-			c.await(t, alice, into, "q-pod")
-			for range 2 {
-				c.server.Kill()
-				c.server.Restart(t)
-				ready := time.Now()
-				for who, r := range map[*caller]request{alice: into, mallory: elsewhere} {
-					if got := who.ask(t.Context(), t, r); test.shut && !strings.Contains(got.message, "ValidatingAdmissionPolicy 'portcullis-quarantine'") {
-						t.Errorf("%s right after a restart: %d %s", r, got.code, got.message)
-					}
-				}
-				c.await(t, alice, into, "q-pod")
-				c.await(t, mallory, elsewhere, "q-user")
-				t.Logf("ready for %v", time.Since(ready))
-				if got := alice.do(t.Context(), t, elsewhere); got.by != "" {
-					t.Errorf("%s: %s", elsewhere, got.message)
-				}
-			}
-		})
-	}
 }

@@ -44,6 +44,20 @@ config, and what the chart decides itself because other objects agree with it. *
 {{- if .Values.notifyHTTP.caConfigMap.name -}}
 {{- $http = set $http "caFile" "/etc/portcullis/notify/ca.crt" -}}
 {{- end -}}
+{{- $webhook := dict "listen" ":8443" "configurationName" "portcullis" -}}
+{{- if .Values.webhook.clientCAConfigMap.name -}}
+{{- $webhook = set $webhook "clientCAFile" "/etc/portcullis/client-ca/ca.crt" -}}
+{{- end -}}
+{{- $pki := dict "servingSecret" "portcullis-serving" "sinkCASecret" "portcullis-sink-ca"
+    "sinkTokensSecret" "portcullis-sink-tokens"
+    "trustConfigMap" "portcullis-trust" "service" "portcullis" -}}
+{{- range $field, $secret := dict "serving" .Values.pki.servingTLSSecret "sink" .Values.pki.sinkTLSSecret -}}
+{{- if $secret -}}
+{{- $folder := printf "/etc/portcullis/tls/%s" $field -}}
+{{- $pki = set $pki (printf "%sFiles" $field) (dict "certificate" (printf "%s/tls.crt" $folder)
+    "key" (printf "%s/tls.key" $folder) "ca" (printf "%s/ca.crt" $folder)) -}}
+{{- end -}}
+{{- end -}}
 {{- $fixed := dict
   "namespace" .Release.Namespace
   "dataDirectory" "/var/lib/portcullis"
@@ -51,14 +65,13 @@ config, and what the chart decides itself because other objects agree with it. *
   "elasticRuleDirectories" $elastic
   "audit" (dict "listen" ":9443" "canaryConfigMap" "portcullis-canary")
   "collector" (dict "listen" ":8444" "serviceAccount" "portcullis-agent")
-  "webhook" (dict "listen" ":8443" "configurationName" "portcullis")
+  "webhook" $webhook
   "metrics" (dict "listen" ":8080")
   "health" (dict "listen" ":8081")
-  "pki" (dict "servingSecret" "portcullis-serving" "sinkCASecret" "portcullis-sink-ca"
-    "sinkTokensSecret" "portcullis-sink-tokens"
-    "trustConfigMap" "portcullis-trust" "service" "portcullis")
+  "pki" $pki
   "notify" (dict "http" $http)
-  "gate" (dict "breakGlassGroups" .Values.gate.breakGlassGroups "exempt" .Values.gate.exempt)
+  "gate" (dict "breakGlassGroups" .Values.gate.breakGlassGroups "exempt" .Values.gate.exempt
+    "mirror" (and .Values.gate.policy.enabled .Values.gate.policy.mirror))
 -}}
 {{- mergeOverwrite $config $fixed | toYaml -}}
 {{- end }}

@@ -1,32 +1,92 @@
 {{/* Expressions of policy.yaml, in CEL. An expression of the subject cannot use the policy's
-variables: API servers do not have them in match conditions. */}}
+variables: API servers do not have them in match conditions.
+
+There are two policies that say the same, one of Quarantines and one of their mirrors. Every expression is made for
+both here, from what the fields are called in either, so that the two cannot come to differ. */}}
+
+{{/* How the policy finds the fields of a Quarantine. What is only there where its has… is true is only asked for then.
+That a subject has its kind and name, and a pod's its uid and namespace, is sure: the definition of Quarantines requires it. */}}
+{{- define "portcullis.policy.fields.quarantine" -}}
+whole: "true"
+quarantine: params.metadata.name
+kind: params.spec.subject.kind
+name: params.spec.subject.name
+namespace: params.spec.subject.namespace
+uid: params.spec.subject.uid
+hasNodeName: has(params.spec.subject.nodeName)
+nodeName: params.spec.subject.nodeName
+hasRunsOn: has(params.status) && has(params.status.nodeName)
+runsOn: params.status.nodeName
+hasOperations: has(params.spec.operations) && size(params.spec.operations) > 0
+operations: params.spec.operations
+hasExpiresAt: has(params.spec.expiresAt)
+expiresAt: string(params.spec.expiresAt)
+hasReason: has(params.spec.reason)
+reason: params.spec.reason
+hasRule: has(params.spec.detection) && has(params.spec.detection.rule)
+rule: params.spec.detection.rule
+hasDetection: has(params.spec.detection) && has(params.spec.detection.id)
+detection: params.spec.detection.id
+{{- end }}
+
+{{/* How it finds them in the ConfigMap that mirrors one, as package quarantine writes it. Nobody requires anything of
+a ConfigMap: one that is not whole, or that Portcullis would not clear away, is none of its mirrors, and counts for nothing. */}}
+{{- define "portcullis.policy.fields.mirror" -}}
+whole: >-
+  params.metadata.name.startsWith('portcullis-quarantine-') && has(params.data) && has(params.data.quarantine)
+  && has(params.data.kind) && has(params.data.name) && has(params.data.namespace) && has(params.data.uid)
+quarantine: params.data.quarantine
+kind: params.data.kind
+name: params.data.name
+namespace: params.data.namespace
+uid: params.data.uid
+hasNodeName: has(params.data.nodeName)
+nodeName: params.data.nodeName
+hasRunsOn: has(params.data.runsOn)
+runsOn: params.data.runsOn
+hasOperations: has(params.data.operations)
+operations: params.data.operations.split(',')
+hasExpiresAt: has(params.data.expiresAt)
+expiresAt: params.data.expiresAt
+hasReason: has(params.data.reason)
+reason: params.data.reason
+hasRule: has(params.data.rule)
+rule: params.data.rule
+hasDetection: has(params.data.detection)
+detection: params.data.detection
+{{- end }}
 
 {{/* Whether the request is made by the subject, or leads into it. It is asked of every Quarantine at every
-request: no more is asked than must be. That a subject has its kind and name, and a pod's its uid and
-namespace, is sure: the definition of Quarantines requires it. */}}
+request: no more is asked than must be. Takes the fields. */}}
 {{- define "portcullis.policy.subject" -}}
-params.spec.subject.kind == 'Pod' ? (
+{{- if ne .whole "true" -}}
+{{ .whole }} && (
+{{- end }}
+{{ .kind }} == 'Pod' ? (
   request.resource.resource == 'nodes' ? (
     (
-      (has(params.spec.subject.nodeName) && {{ include "portcullis.policy.named" "params.spec.subject.nodeName" }})
-      || (has(params.status) && has(params.status.nodeName) && {{ include "portcullis.policy.named" "params.status.nodeName" }})
+      ({{ .hasNodeName }} && {{ include "portcullis.policy.named" .nodeName }})
+      || ({{ .hasRunsOn }} && {{ include "portcullis.policy.named" .runsOn }})
     )
     && has(object.path) && ({{ include "portcullis.policy.unclear" . }} || object.path.matches('^/*(exec|run|attach|portForward|cri)(/|$)'))
   ) : (
-    request.namespace == params.spec.subject.namespace && request.resource.resource == 'pods'
-    && {{ include "portcullis.policy.named" "params.spec.subject.name" }}
-    && (request.operation == 'CONNECT' || oldObject.metadata.uid == params.spec.subject.uid)
+    request.namespace == {{ .namespace }} && request.resource.resource == 'pods'
+    && {{ include "portcullis.policy.named" .name }}
+    && (request.operation == 'CONNECT' || oldObject.metadata.uid == {{ .uid }})
   )
-) || {{ include "portcullis.policy.extra" (list "pod-uid" "params.spec.subject.uid") }} :
-params.spec.subject.kind == 'User' ? request.userInfo.username == params.spec.subject.name :
-params.spec.subject.kind == 'ServiceAccount' ? (
-  request.userInfo.username == 'system:serviceaccount:' + params.spec.subject.namespace + ':' + params.spec.subject.name
+) || {{ include "portcullis.policy.extra" (list "pod-uid" .uid) }} :
+{{ .kind }} == 'User' ? request.userInfo.username == {{ .name }} :
+{{ .kind }} == 'ServiceAccount' ? (
+  request.userInfo.username == 'system:serviceaccount:' + {{ .namespace }} + ':' + {{ .name }}
 ) :
-params.spec.subject.kind == 'Group' ? has(request.userInfo.groups) && params.spec.subject.name in request.userInfo.groups :
-params.spec.subject.kind == 'Credential' ? {{ include "portcullis.policy.extra" (list "credential-id" "params.spec.subject.name") }} :
-params.spec.subject.kind == 'Namespace' ? has(request.namespace) && request.namespace == params.spec.subject.name :
-params.spec.subject.kind == 'Node'
-  && request.resource.resource == 'nodes' && {{ include "portcullis.policy.named" "params.spec.subject.name" }}
+{{ .kind }} == 'Group' ? has(request.userInfo.groups) && {{ .name }} in request.userInfo.groups :
+{{ .kind }} == 'Credential' ? {{ include "portcullis.policy.extra" (list "credential-id" .name) }} :
+{{ .kind }} == 'Namespace' ? has(request.namespace) && request.namespace == {{ .name }} :
+{{ .kind }} == 'Node'
+  && request.resource.resource == 'nodes' && {{ include "portcullis.policy.named" .name }}
+{{- if ne .whole "true" -}}
+)
+{{- end }}
 {{- end }}
 
 {{/* Whether the request's object has the name, which a proxy's may follow with a port and precede
@@ -70,20 +130,73 @@ letters, digits, marks, punctuation and symbols. Takes the list of its expressio
 (size({{ $text }}) > {{ $max }} ? {{ $text }}.substring(0, {{ $max }}) + '…' : {{ $text }}).findAll(r'[\pL\pM\pN\pP\pS]+').join(' ')
 {{- end }}
 
-{{/* What the person who is refused reads. Its beginning and its end are what package webhook/policy reads. */}}
+{{/* What the person who is refused reads. Its beginning and its end are what package webhook/policy reads. Takes the fields. */}}
 {{- define "portcullis.policy.message" -}}
-{{- $name := include "portcullis.policy.shown" (list "params.spec.subject.name" 128) -}}
-{{- $namespace := include "portcullis.policy.shown" (list "params.spec.subject.namespace" 63) -}}
+{{- $name := include "portcullis.policy.shown" (list .name 128) -}}
+{{- $namespace := include "portcullis.policy.shown" (list .namespace 63) -}}
 'portcullis: ' + (
-  params.spec.subject.kind == 'Pod'
-    ? 'pod ' + {{ $namespace }} + '/' + {{ $name }} + ' (UID ' + {{ include "portcullis.policy.shown" (list "params.spec.subject.uid" 64) }} + ', judged by name)' :
-  params.spec.subject.kind == 'ServiceAccount' ? 'service account ' + {{ $namespace }} + '/' + {{ $name }} :
-  params.spec.subject.kind.lowerAscii() + ' "' + {{ $name }} + '"'
+  {{ .kind }} == 'Pod'
+    ? 'pod ' + {{ $namespace }} + '/' + {{ $name }} + ' (UID ' + {{ include "portcullis.policy.shown" (list .uid 64) }} + ', judged by name)' :
+  {{ .kind }} == 'ServiceAccount' ? 'service account ' + {{ $namespace }} + '/' + {{ $name }} :
+  {{ .kind }}.lowerAscii() + ' "' + {{ $name }} + '"'
 ) + ' is quarantined '
-+ (has(params.spec.expiresAt) ? 'until ' + string(params.spec.expiresAt) + ', or until Portcullis is back if it is down then' : 'until it is released')
-+ (has(params.spec.reason) ? ': ' + {{ include "portcullis.policy.shown" (list "params.spec.reason" 256) }} : '')
-+ (has(params.spec.detection) && has(params.spec.detection.rule) ? ', rule ' + {{ include "portcullis.policy.shown" (list "params.spec.detection.rule" 128) }} : '')
-+ (has(params.spec.detection) && has(params.spec.detection.id) ? ', detection ' + {{ include "portcullis.policy.shown" (list "params.spec.detection.id" 128) }} : '')
-+ (params.spec.subject.kind == 'Pod' && request.resource.resource == 'nodes' ? '; a node where a quarantined pod runs lets nobody into any of its pods by its proxy' : '')
-+ '; to release it: kubectl delete quarantine ' + params.metadata.name
++ ({{ .hasExpiresAt }} ? 'until ' + {{ .expiresAt }} + ', or until Portcullis is back if it is down then' : 'until it is released')
++ ({{ .hasReason }} ? ': ' + {{ include "portcullis.policy.shown" (list .reason 256) }} : '')
++ ({{ .hasRule }} ? ', rule ' + {{ include "portcullis.policy.shown" (list .rule 128) }} : '')
++ ({{ .hasDetection }} ? ', detection ' + {{ include "portcullis.policy.shown" (list .detection 128) }} : '')
++ ({{ .kind }} == 'Pod' && request.resource.resource == 'nodes' ? '; a node where a quarantined pod runs lets nobody into any of its pods by its proxy' : '')
++ '; to release it: kubectl delete quarantine ' + {{ .quarantine }}
+{{- end }}
+
+{{/* The specification of either policy. Takes the chart's root, the fields, and the kind of the parameters. */}}
+{{- define "portcullis.policy.spec" -}}
+{{- $values := .root.Values -}}
+failurePolicy: {{ $values.gate.policy.failurePolicy }}
+paramKind:
+  {{- toYaml .paramKind | nindent 2 }}
+matchConstraints:
+  resourceRules:
+    - apiGroups: [""]
+      apiVersions: [v1]
+      operations: [CONNECT]
+      resources: [pods/exec, pods/attach, pods/portforward, pods/proxy, services/proxy, nodes/proxy]
+    - apiGroups: [""]
+      apiVersions: [v1]
+      operations: [UPDATE]
+      resources: [pods/ephemeralcontainers]
+matchConditions:
+  # One condition, and the cheapest question first: it is asked of every Quarantine that
+  # there is, and all the rest of the policy of those only that it leaves over.
+  - name: subject
+    expression: >-
+      {{- include "portcullis.policy.subject" .fields | trim | nindent 6 }}
+variables:
+  - name: operation
+    expression: >-
+      {{- include "portcullis.policy.operation" . | trim | nindent 6 }}
+  # Whether the request is one of those that the Quarantine denies, and nobody is exempt from it.
+  - name: quarantined
+    expression: >-
+      (!({{ .fields.hasOperations }}) || variables.operation == '' || variables.operation in {{ .fields.operations }})
+      && !(request.userInfo.username in {{ $values.gate.exempt.users | toJson }})
+      && !(has(request.userInfo.groups) && request.userInfo.groups.exists(g, g in {{ $values.gate.exempt.groups | toJson }}))
+      && !(has(request.namespace) && request.namespace in {{ $values.gate.exempt.namespaces | toJson }})
+  # The groups of the user that pass all the same.
+  - name: breakGlass
+    expression: >-
+      has(request.userInfo.groups) ? request.userInfo.groups.filter(g, g in {{ $values.gate.breakGlassGroups | toJson }}) : []
+validations:
+  - expression: "!variables.quarantined || size(variables.breakGlass) > 0"
+    reason: Forbidden
+    messageExpression: >-
+      {{- include "portcullis.policy.message" .fields | trim | nindent 6 }}
+    # Only if the message above failed.
+    message: "portcullis: quarantined, see kubectl get quarantines"
+# The audit event says what was decided, so that it is known when Portcullis is back.
+auditAnnotations:
+  - key: quarantine
+    valueExpression: "variables.quarantined ? string({{ .fields.quarantine }}) : ''"
+  - key: break-glass
+    valueExpression: >-
+      variables.quarantined && size(variables.breakGlass) > 0 ? variables.breakGlass[0] : ''
 {{- end }}
