@@ -233,12 +233,12 @@ func (s *Server) buildResponse(ctx context.Context) (err error) {
 	return err
 }
 
-// mirrors are the ConfigMaps that quarantines are mirrored in, nil for none.
-func (s *Server) mirrors() corev1client.ConfigMapInterface {
+// mirrors are the LimitRanges that quarantines are mirrored in, nil for none.
+func (s *Server) mirrors() corev1client.LimitRangeInterface {
 	if !s.opts.Config.Gate.Mirror {
 		return nil
 	}
-	return s.clients.kubernetes.CoreV1().ConfigMaps(s.opts.Config.Namespace)
+	return s.clients.kubernetes.CoreV1().LimitRanges(s.opts.Config.Namespace)
 }
 
 // podGone reports what is known for sure: a pod that the resolver has not seen

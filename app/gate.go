@@ -82,7 +82,8 @@ func (s *Server) buildGate(context.Context) error {
 		return err
 	}
 	s.barrier, err = barrier.New(barrier.Options{
-		Agents: agents{s}, Pods: finder{s.clients.kubernetes}, Held: waiters{s}, Judgement: s.durable.bus, Timeout: cfg.Barrier.Timeout.Duration, Registerer: s.opts.Registry,
+		Agents: agents{s}, Pods: finder{s.clients.kubernetes}, Held: waiters{s}, Judgement: s.durable.bus,
+		Timeout: cfg.Barrier.Timeout.Duration, Registerer: s.opts.Registry,
 	})
 	if err != nil {
 		return err

@@ -212,10 +212,7 @@ func (r *responder) act(ctx context.Context, d *event.Detection, before *record.
 // done either.
 func (r *responder) consequence(ctx context.Context, d *event.Detection, before *record.Record) (event.Action, string) {
 	untold := before.Told == 0
-	switch d.Action {
-	case event.ActionNone:
-		return d.Action, d.Why
-	case event.ActionDeny, event.ActionWouldDeny, event.ActionKillSession, event.ActionWouldKillSession:
+	if d.Action != event.ActionQuarantine && d.Action != event.ActionWouldQuarantine {
 		if untold {
 			r.respond(d)
 		}
@@ -254,6 +251,7 @@ func (r *responder) respond(d *event.Detection) {
 		r.announcer.RuleDenied(d)
 	case event.ActionWouldDeny:
 		r.announcer.WouldDeny(d)
+	case event.ActionNone, event.ActionQuarantine, event.ActionWouldQuarantine: // There is nothing to do, or it is done elsewhere.
 	}
 }
 

@@ -116,27 +116,14 @@ func (b *Barrier) Wait(ctx context.Context, places ...Place) error {
 
 // wait goes through the steps: each hands on what the next one has to deal with.
 func (b *Barrier) wait(ctx context.Context, places []Place) (absent bool, waitedFor string, err error) {
-	var pods []string
-	for i, at := range places {
-		if at.Name != "" {
-			pods = append(pods, at.Namespace+"/"+at.Name)
-		}
-		if at.Name != "" && at.Pod == "" {
-			found, err := b.opts.Pods.Find(ctx, at.Namespace, at.Name)
-			if err != nil {
-				return absent, "the API server to say which pod is meant", err
-			}
-			at.Pod, at.Node = found.Pod, cmp.Or(found.Node, at.Node)
-		}
-		if at.Pod != "" {
-			pods = append(pods, at.Pod)
-		}
-		if at.Node == "" || slices.ContainsFunc(places[:i], func(before Place) bool { return before.Node == at.Node }) {
-			continue
-		}
-		away, err := b.opts.Agents.Flush(ctx, at.Node)
+	nodes, pods, err := b.find(ctx, places)
+	if err != nil {
+		return false, "the API server to say which pod is meant", err
+	}
+	for _, node := range nodes {
+		away, err := b.opts.Agents.Flush(ctx, node)
 		if err != nil {
-			return absent, "the agent of node " + at.Node, err
+			return absent, "the agent of node " + node, err
 		}
 		absent = absent || away
 	}
@@ -144,4 +131,27 @@ func (b *Barrier) wait(ctx context.Context, places []Place) (absent bool, waited
 		return absent, "what is not known to be whose", err
 	}
 	return absent, "the rules", b.opts.Judgement.Handled(ctx)
+}
+
+// find returns the nodes of the places, each once, and what their pods are called.
+func (b *Barrier) find(ctx context.Context, places []Place) (nodes, pods []string, err error) {
+	for _, at := range places {
+		if at.Name != "" {
+			pods = append(pods, at.Namespace+"/"+at.Name)
+		}
+		if at.Name != "" && at.Pod == "" {
+			found, err := b.opts.Pods.Find(ctx, at.Namespace, at.Name)
+			if err != nil {
+				return nil, nil, err
+			}
+			at.Pod, at.Node = found.Pod, cmp.Or(found.Node, at.Node)
+		}
+		if at.Pod != "" {
+			pods = append(pods, at.Pod)
+		}
+		if at.Node != "" && !slices.Contains(nodes, at.Node) {
+			nodes = append(nodes, at.Node)
+		}
+	}
+	return nodes, pods, nil
 }

@@ -23,7 +23,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "portcullis", Subsystem: "gate", Name: "barrier_seconds",
 			Help:    "How long admissions waited until everything that had happened before them was judged. It is part of the time of a verdict.",
-			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 12),
+			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 14),
 		}),
 		waits: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "portcullis", Subsystem: "gate", Name: "barrier_waits_total",

@@ -242,12 +242,6 @@ func TestMirrorsAreTheServersAlone(t *testing.T) {
 			t.Errorf("%+v", ref)
 		}
 	})
-	if _, err := runHelm(t, "", "template", "x", chart, "--namespace", "kube-system", "--values", "-"); err == nil || !strings.Contains(err.Error(), "gate.policy.mirror") {
-		t.Errorf("in kube-system: %v", err)
-	}
-	if _, err := runHelm(t, "gate: {policy: {mirror: false}}", "template", "x", chart, "--namespace", "kube-system", "--values", "-"); err != nil {
-		t.Errorf("in kube-system without mirrors: %v", err)
-	}
 }
 
 // TestConfigurationIsUnderstood by the server itself.

@@ -33,7 +33,7 @@ func TestRights(t *testing.T) {
 			"configmaps [portcullis-canary]: get",
 			"configmaps [portcullis-status]: patch",
 			"configmaps [portcullis-trust]: get update",
-			"configmaps: create delete list update", // the mirrors of quarantines
+			"limitranges: create delete list update", // the mirrors of quarantines
 			"secrets [portcullis-serving portcullis-sink-ca]: get update",
 			"secrets [portcullis-sink-tokens]: get",
 			"services [portcullis]: get",
@@ -64,7 +64,7 @@ func TestRights(t *testing.T) {
 func TestRightsWithoutMirrors(t *testing.T) {
 	for _, values := range []string{"gate: {policy: {mirror: false}}", "gate: {policy: {enabled: false}}"} {
 		for _, rule := range rights(render(t, values))["Role portcullis"] {
-			if strings.HasPrefix(rule, "configmaps:") {
+			if strings.HasPrefix(rule, "limitranges:") {
 				t.Errorf("%s: the server may %s", values, rule)
 			}
 		}

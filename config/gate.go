@@ -33,7 +33,7 @@ type GateConfig struct {
 	Breaker BreakerConfig `json:"breaker"`
 	// Barrier is the wait for what happened just before a request.
 	Barrier BarrierConfig `json:"barrier"`
-	// Mirror says to keep a copy of every quarantine in a ConfigMap of the server's namespace, for the policy in the
+	// Mirror says to keep a copy of every quarantine in a LimitRange of the server's namespace, for the policy in the
 	// API server that goes by those.
 	Mirror bool `json:"mirror"`
 }
@@ -69,7 +69,7 @@ func defaultGate() GateConfig {
 		BreakGlassGroups: []string{"system:masters", "portcullis:break-glass"},
 		Exempt:           Subjects{Users: []string{}, Groups: []string{}, Namespaces: []string{}},
 		Protected:        Subjects{Users: []string{}, Groups: []string{}, Namespaces: []string{"kube-system"}},
-		Breaker:          BreakerConfig{PerRulePerHour: 20, TotalPerHour: 100, MaxQuarantines: 250},
+		Breaker:          BreakerConfig{PerRulePerHour: 20, TotalPerHour: 100, MaxQuarantines: 100},
 		Barrier:          BarrierConfig{Timeout: metav1.Duration{Duration: 100 * time.Millisecond}, FailMode: FailOpen},
 		Mirror:           true,
 	}

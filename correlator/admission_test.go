@@ -91,7 +91,7 @@ func TestEnforcementIsAskedForEachDetection(t *testing.T) {
 		}
 	})
 	h.feed(t, execRequest(cart(), 0, "create", "ResponseComplete", "command=id"), execRequest(elsewhere(), time.Second, "create", "ResponseComplete", "command=id"))
-	var got []event.Action
+	got := make([]event.Action, 0, len(h.recorder.all))
 	for _, d := range h.recorder.all {
 		got = append(got, d.Action)
 	}

@@ -51,6 +51,10 @@ func TestHelpIsShort(t *testing.T) {
 	if err != nil || strings.Contains(out, "--kubeconfig") || !strings.Contains(out, `"portcullisctl options"`) || !strings.Contains(out, "--watch") {
 		t.Errorf("%v\n%s", err, out)
 	}
+	out, err = execute(t, "portcullisctl", "sessions", "list", "--help")
+	if err != nil || !strings.Contains(out, "--portcullis-namespace") || !strings.Contains(out, "--since") {
+		t.Errorf("%v\n%s", err, out)
+	}
 	out, err = execute(t, "portcullisctl", "options")
 	if err != nil || !strings.Contains(out, "--kubeconfig") || !strings.Contains(out, "--as ") {
 		t.Errorf("%v\n%s", err, out)

@@ -49,7 +49,7 @@ type cluster struct {
 	gone   sync.Map // UIDs of pods that are gone
 	nodes  sync.Map // the nodes of pods, by UID
 	// mirrors are where the replicas that are started next mirror; nil for nowhere.
-	mirrors corev1client.ConfigMapInterface
+	mirrors corev1client.LimitRangeInterface
 }
 
 func startCluster(t *testing.T) *cluster {
@@ -277,7 +277,7 @@ func testMirrors(t *testing.T, c *cluster) {
 	if _, err = set.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "mirrors"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	c.mirrors = set.CoreV1().ConfigMaps("mirrors")
+	c.mirrors = set.CoreV1().LimitRanges("mirrors")
 	defer func() { c.mirrors = nil }()
 	// mirrored is whether the mirrors of the objects of these names, and no others, say what those do.
 	mirrored := func(names ...string) bool {
@@ -291,8 +291,8 @@ func testMirrors(t *testing.T, c *cluster) {
 		for _, name := range names {
 			q, exists := c.get(t, name)
 			want := quarantine.MirrorOf(q)
-			if !exists || !slices.ContainsFunc(list.Items, func(m corev1.ConfigMap) bool {
-				return m.Name == want.Name && maps.Equal(m.Data, want.Data) && slices.Equal(m.OwnerReferences, want.OwnerReferences)
+			if !exists || !slices.ContainsFunc(list.Items, func(m corev1.LimitRange) bool {
+				return m.Name == want.Name && maps.Equal(m.Annotations, want.Annotations) && slices.Equal(m.OwnerReferences, want.OwnerReferences)
 			}) {
 				return false
 			}

@@ -67,7 +67,7 @@
 // pod runs, which the policy in the API server goes by. Nothing here depends on it: it is written after everything
 // else, slowly, and by one of the replicas.
 //
-// Every object also has a mirror, a ConfigMap (MirrorOf), for API servers that do not know yet what a Quarantine
+// Every object also has a mirror, a LimitRange that limits nothing (MirrorOf), for API servers that do not know yet what a Quarantine
 // is. A mirror comes after its object and goes with it; nothing here depends on it either.
 //
 // # Names and UIDs

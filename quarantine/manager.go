@@ -77,8 +77,8 @@ type Options struct {
 	// MaxQuarantines bounds those that there are when a rule adds one; zero for no bound. The policy in
 	// the API server looks at each of them for each request. What people make by hand is not bounded by it.
 	MaxQuarantines int
-	// Mirrors are the ConfigMaps of the namespace in which every Quarantine is mirrored; see MirrorOf. Nil mirrors none.
-	Mirrors    corev1client.ConfigMapInterface
+	// Mirrors are the LimitRanges of the namespace in which every Quarantine is mirrored; see MirrorOf. Nil mirrors none.
+	Mirrors    corev1client.LimitRangeInterface
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	// Now is the clock; time.Now if nil. Give it one that nobody sets (package steady), or a step

@@ -122,7 +122,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // mirrorAll compares the mirrors that there are with the wishes and does some of what is to do, which is why it returns how much is left.
 func (m *Manager) mirrorAll(ctx context.Context, limit *rate.Limiter, all map[types.UID]wish) (left int, err error) {
-	var list *corev1.ConfigMapList
+	var list *corev1.LimitRangeList
 	err = m.mirrored(ctx, limit, "list", func(ctx context.Context) (err error) {
 		list, err = m.opts.Mirrors.List(ctx, metav1.ListOptions{LabelSelector: mirrorLabel + "=" + mirrorLabelled})
 		return err
@@ -165,7 +165,7 @@ type step struct {
 }
 
 // mirrorSteps is what makes the mirrors that there are into what is wished. A release comes first.
-func (m *Manager) mirrorSteps(there []corev1.ConfigMap, all map[types.UID]wish) []step {
+func (m *Manager) mirrorSteps(there []corev1.LimitRange, all map[types.UID]wish) []step {
 	var ends, others []step
 	missing := maps.Clone(all)
 	for i := range there {
@@ -193,11 +193,11 @@ func (m *Manager) mirrorSteps(there []corev1.ConfigMap, all map[types.UID]wish) 
 }
 
 // shows reports whether the mirror is as it should be.
-func shows(c, want *corev1.ConfigMap) bool {
-	return maps.Equal(c.Data, want.Data) && equality.Semantic.DeepEqual(c.OwnerReferences, want.OwnerReferences)
+func shows(c, want *corev1.LimitRange) bool {
+	return len(c.Spec.Limits) == 0 && maps.Equal(c.Annotations, want.Annotations) && equality.Semantic.DeepEqual(c.OwnerReferences, want.OwnerReferences)
 }
 
-func (m *Manager) createMirror(ctx context.Context, c *corev1.ConfigMap) error {
+func (m *Manager) createMirror(ctx context.Context, c *corev1.LimitRange) error {
 	_, err := m.opts.Mirrors.Create(ctx, c, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		return m.updateMirror(ctx, c) // Without its label, for example.
@@ -206,12 +206,12 @@ func (m *Manager) createMirror(ctx context.Context, c *corev1.ConfigMap) error {
 }
 
 // updateMirror makes it what it should be, whatever has become of it.
-func (m *Manager) updateMirror(ctx context.Context, c *corev1.ConfigMap) error {
+func (m *Manager) updateMirror(ctx context.Context, c *corev1.LimitRange) error {
 	_, err := m.opts.Mirrors.Update(ctx, c, metav1.UpdateOptions{})
 	return err
 }
 
-func (m *Manager) dropMirror(ctx context.Context, c *corev1.ConfigMap) error {
+func (m *Manager) dropMirror(ctx context.Context, c *corev1.LimitRange) error {
 	err := m.opts.Mirrors.Delete(ctx, c.Name, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(c.UID))})
 	if apierrors.IsNotFound(err) {
 		return nil // Garbage collection was faster.

@@ -60,13 +60,18 @@ func TestMirrorSaysWhatTheQuarantineSays(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			want := &corev1.ConfigMap{
+			fields := map[string]string{}
+			for key, value := range c.want {
+				fields["portcullis.dev/"+key] = value
+			}
+			want := &corev1.LimitRange{
 				ObjectMeta: metav1.ObjectMeta{
 					Name: "portcullis-quarantine-0-1", Labels: map[string]string{"portcullis.dev/quarantine": "true", "app.kubernetes.io/managed-by": "portcullis"},
 					// Neither a controller nor in the way of its deletion.
 					OwnerReferences: []metav1.OwnerReference{{APIVersion: "portcullis.dev/v1alpha1", Kind: "Quarantine", Name: "q-1", UID: "0-1"}},
+					Annotations:     fields,
 				},
-				Data: c.want,
+				Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{}},
 			}
 			if diff := cmp.Diff(want, MirrorOf(c.q)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -88,7 +93,7 @@ func reflect(t *testing.T, there ...runtime.Object) *reflection {
 	r.Manager, err = NewManager(Options{
 		Client: unused{}, Index: &Index{}, Announcer: deaf{}, PodGone: func(string) bool { return false }, Record: newMemory(),
 		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewPedanticRegistry(),
-		Mirrors: r.api.CoreV1().ConfigMaps("portcullis"),
+		Mirrors: r.api.CoreV1().LimitRanges("portcullis"),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -113,13 +118,13 @@ func (r *reflection) exist(t *testing.T, all ...*v1alpha1.Quarantine) {
 }
 
 // mirrors are those that there are, by name.
-func (r *reflection) mirrors(t *testing.T) map[string]*corev1.ConfigMap {
+func (r *reflection) mirrors(t *testing.T) map[string]*corev1.LimitRange {
 	t.Helper()
-	list, err := r.api.CoreV1().ConfigMaps("").List(t.Context(), metav1.ListOptions{})
+	list, err := r.api.CoreV1().LimitRanges("").List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := map[string]*corev1.ConfigMap{}
+	all := map[string]*corev1.LimitRange{}
 	for i := range list.Items {
 		c := &list.Items[i]
 		all[c.Namespace+"/"+c.Name] = c
@@ -134,11 +139,11 @@ func (r *reflection) expect(t *testing.T, want ...*v1alpha1.Quarantine) {
 	all := map[string]map[string]string{}
 	for _, q := range want {
 		m := MirrorOf(q)
-		all["portcullis/"+m.Name] = m.Data
+		all["portcullis/"+m.Name] = m.Annotations
 	}
 	got := map[string]map[string]string{}
 	for name, c := range r.mirrors(t) {
-		got[name] = c.Data
+		got[name] = c.Annotations
 	}
 	if diff := cmp.Diff(all, got); diff != "" {
 		t.Errorf("mirrors (-want +got):\n%s", diff)
@@ -163,7 +168,7 @@ func changed(q *v1alpha1.Quarantine, change func(*v1alpha1.Quarantine)) *v1alpha
 	return q
 }
 
-func mirrorIn(namespace string, q *v1alpha1.Quarantine) *corev1.ConfigMap {
+func mirrorIn(namespace string, q *v1alpha1.Quarantine) *corev1.LimitRange {
 	m := MirrorOf(q)
 	m.Namespace = namespace
 	return m
@@ -224,10 +229,11 @@ func TestOnlyMirrorsAreDeleted(t *testing.T) {
 }
 
 func TestMirrorsThatSomebodyChangedAreMended(t *testing.T) {
-	for name, change := range map[string]func(*corev1.ConfigMap){
-		"its data":  func(m *corev1.ConfigMap) { m.Data["name"] = "somebody" },
-		"its owner": func(m *corev1.ConfigMap) { m.OwnerReferences = nil },
-		"its label": func(m *corev1.ConfigMap) { m.Labels = nil },
+	for name, change := range map[string]func(*corev1.LimitRange){
+		"its fields": func(m *corev1.LimitRange) { m.Annotations["portcullis.dev/name"] = "somebody" },
+		"its limits": func(m *corev1.LimitRange) { m.Spec.Limits = []corev1.LimitRangeItem{{Type: corev1.LimitTypePod}} },
+		"its owner":  func(m *corev1.LimitRange) { m.OwnerReferences = nil },
+		"its label":  func(m *corev1.LimitRange) { m.Labels = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -237,13 +243,13 @@ func TestMirrorsThatSomebodyChangedAreMended(t *testing.T) {
 				r.expect(t, q)
 				m := mirrorIn("portcullis", q)
 				change(m)
-				if _, err := r.api.CoreV1().ConfigMaps("portcullis").Update(t.Context(), m, metav1.UpdateOptions{}); err != nil {
+				if _, err := r.api.CoreV1().LimitRanges("portcullis").Update(t.Context(), m, metav1.UpdateOptions{}); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(mirrorInterval + time.Second)
 				r.expect(t, q)
 				m = r.mirrors(t)["portcullis/"+m.Name]
-				if m.Labels[mirrorLabel] != mirrorLabelled || len(m.OwnerReferences) != 1 {
+				if len(m.Spec.Limits) > 0 || m.Labels[mirrorLabel] != mirrorLabelled || len(m.OwnerReferences) != 1 {
 					t.Errorf("labels %v, owners %v", m.Labels, m.OwnerReferences)
 				}
 			})
@@ -274,10 +280,10 @@ func TestMirrorsAreTriedAgain(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				q, other, gone := quarantined(1), quarantined(2), quarantined(3)
 				stale := mirrorIn("portcullis", q)
-				stale.Data["name"] = "somebody"
+				stale.Annotations["portcullis.dev/name"] = "somebody"
 				r := reflect(t, stale, mirrorIn("portcullis", gone))
 				var tries atomic.Int32
-				r.api.PrependReactor(verb, "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+				r.api.PrependReactor(verb, "limitranges", func(clienttesting.Action) (bool, runtime.Object, error) {
 					return tries.Add(1) <= 3, nil, apierrors.NewServiceUnavailable("etcd has no leader")
 				})
 				r.exist(t, q, other)
@@ -300,7 +306,7 @@ func TestMirroringIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const many = 500
 		released := quarantined(many)
-		all := []*v1alpha1.Quarantine{}
+		all := make([]*v1alpha1.Quarantine, 0, many+1)
 		for i := range many {
 			all = append(all, quarantined(i))
 		}
@@ -331,7 +337,7 @@ func TestMirroringIsSlow(t *testing.T) {
 func TestMirrorStopsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := reflect(t)
-		r.api.PrependReactor("list", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, errors.New("down") })
+		r.api.PrependReactor("list", "limitranges", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, errors.New("down") })
 		r.exist(t, quarantined(1))
 		synctest.Wait() // It pauses; the cleanup would hang if that did not end.
 	})

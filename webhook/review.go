@@ -104,46 +104,49 @@ func bad(reason, format string, args ...any) *callError {
 
 // decode reads a request from a review's body. The error is a *callError; values from the
 // body are quoted and cut in its text.
-func decode(body []byte) (Request, error) {
-	var rev review
-	if err := json.Unmarshal(body, &rev); err != nil {
-		return Request{}, bad("json", "decode the review: %w", err)
+func decode(body []byte) (*Request, error) {
+	rev, ok := scanned(body)
+	if !ok {
+		rev = review{}
+		if err := json.Unmarshal(body, &rev); err != nil {
+			return nil, bad("json", "decode the review: %w", err)
+		}
 	}
 	if rev.APIVersion != reviewVersion || rev.Kind != reviewKind {
-		return Request{}, bad("version", "got %.64q, %.64q, want %s, %s", rev.APIVersion, rev.Kind, reviewVersion, reviewKind)
+		return nil, bad("version", "got %.64q, %.64q, want %s, %s", rev.APIVersion, rev.Kind, reviewVersion, reviewKind)
 	}
 	if rev.Request == nil {
-		return Request{}, bad("request", "the review has no request")
+		return nil, bad("request", "the review has no request")
 	}
 	return rev.Request.check()
 }
 
 // check turns away what is not one of our doors: a webhook configuration that sends
 // other things is wrong, and nothing here could judge them.
-func (r *request) check() (Request, error) {
+func (r *request) check() (*Request, error) {
 	res, sub := r.Resource, lookup(r.Resource.Resource, r.SubResource)
 	switch {
 	case r.UID == "" || len(r.UID) > maxUID:
-		return Request{}, bad("request", "the request's uid has %d bytes, want 1 to %d", len(r.UID), maxUID)
+		return nil, bad("request", "the request's uid has %d bytes, want 1 to %d", len(r.UID), maxUID)
 	case res.Group != "" || res.Version != "v1" || sub.kind == "":
-		return Request{}, bad("resource", "got %.64q %.64q %.64q/%.64q, want pods/exec, pods/attach, pods/portforward, "+
+		return nil, bad("resource", "got %.64q %.64q %.64q/%.64q, want pods/exec, pods/attach, pods/portforward, "+
 			"pods/ephemeralcontainers, or proxy of pods, services or nodes, of v1", res.Group, res.Version, res.Resource, r.SubResource)
 	case r.Operation != string(sub.operation):
-		return Request{}, bad("operation", "got the operation %.64q, want %s", r.Operation, sub.operation)
+		return nil, bad("operation", "got the operation %.64q, want %s", r.Operation, sub.operation)
 	case r.Name == "" || (r.Namespace == "") != (res.Resource == nodes):
-		return Request{}, bad("request", "the request of %s names no %s", res.Resource, strings.TrimSuffix(res.Resource, "s"))
+		return nil, bad("request", "the request of %s names no %s", res.Resource, strings.TrimSuffix(res.Resource, "s"))
 	case r.Object == nil:
-		return Request{}, bad("object", "the request has no object, want %s", sub.kind)
+		return nil, bad("object", "the request has no object, want %s", sub.kind)
 	case r.Object.Kind != sub.kind:
-		return Request{}, bad("object", "the object of %s is %.64q, want %s", r.SubResource, r.Object.Kind, sub.kind)
+		return nil, bad("object", "the object of %s is %.64q, want %s", r.SubResource, r.Object.Kind, sub.kind)
 	}
 	return r.request(), nil
 }
 
 // request is what a checked review asks for.
-func (r *request) request() Request {
+func (r *request) request() *Request {
 	o := r.Object
-	out := Request{
+	out := &Request{
 		ID: r.UID, Session: SessionID(r.UID), Operation: r.Operation,
 		Resource: r.Resource.Resource, Subresource: r.SubResource, Namespace: r.Namespace, Name: r.Name,
 		User: r.UserInfo.Username, UserUID: r.UserInfo.UID, Groups: r.UserInfo.Groups, Extra: r.UserInfo.Extra,

@@ -19,8 +19,8 @@ const (
 	wakeupInterval time.Duration = busyRest + time.Millisecond
 )
 
-// How long the reader sleeps at most. Each of its turns has a price that does not depend on
-// how much it finds: it takes a processor's caches from who runs there. So it takes fewer of them
+// How long the reader sleeps at most. Each of its turns costs what does not depend on how much it finds: timers,
+// system calls, a batch and its acknowledgement. So it takes fewer of them
 // the more there is to do. None is longer than wakeupInterval but the idle one, so that
 // only the first record after a while wakes it, and what matters most.
 const (

@@ -92,6 +92,7 @@ func (t *Table) Take(r *bpf.Record, push func(*telemetryv1.Event)) {
 		e := &t.event(r, c, image).event
 		e.What = &telemetryv1.Event_Open{Open: &telemetryv1.FileOpen{Path: filePath(r), ResolvedPath: r.File}}
 		push(e)
+	default:
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -360,5 +361,31 @@ func TestPausesDiffer(t *testing.T) {
 	}
 	if len(pauses) < 90 {
 		t.Errorf("%d pauses of 100 differ", len(pauses))
+	}
+}
+
+// TestWhatWasLostIsToldInTheEnd: it is not counted for every batch, but for the last.
+func TestWhatWasLostIsToldInTheEnd(t *testing.T) {
+	c := &collectortest.Collector{}
+	ca := collectortest.NewAuthority(t)
+	c.Token = "first"
+	addr, _ := c.Serve(t, ca.Certificate(t, serverName), "127.0.0.1:0")
+	var counted atomic.Uint64
+	a := newAgent(t, addr, ca, func(o *Options, s *SpoolOptions) {
+		s.BatchEvents = 3
+		o.Lost = func() *telemetryv1.Lost { return &telemetryv1.Lost{RingFull: counted.Add(1)} }
+	})
+	for pid := range uint32(30) {
+		a.spool.Push(event(pid + 1))
+	}
+	a.spool.Close()
+	a.run()
+	if err := a.wait(); err != nil {
+		t.Fatal(err)
+	}
+	c.Wait(t, "all batches", func() bool { return len(c.Events) == 30 })
+	last, n := c.Batches[len(c.Batches)-1].GetLost().GetRingFull(), counted.Load()
+	if last != n || n >= uint64(len(c.Batches)) {
+		t.Errorf("it was counted %d times, for %d batches; the last one says number %d", n, len(c.Batches), last)
 	}
 }

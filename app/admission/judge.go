@@ -126,9 +126,9 @@ func (j *Judge) Judge(ctx context.Context, r webhook.Request) (webhook.Verdict, 
 		return webhook.Verdict{Allowed: true}, nil
 	}
 	now := j.Now()
-	pod := j.target(&r)
+	pod, err := j.wait(ctx, &r)
 	var annotations map[string]string
-	if err := j.wait(ctx, &r, pod); err != nil {
+	if err != nil {
 		annotations = map[string]string{annotationBarrier: "failed"}
 		if j.BarrierClosed {
 			return j.answer(&r, pod, now, webhook.Verdict{
@@ -172,19 +172,22 @@ func (j *Judge) target(r *webhook.Request) event.Pod {
 	return pod
 }
 
-// wait waits for what happened just before, in the pod that the request reaches into, and in the one that asks.
-func (j *Judge) wait(ctx context.Context, r *webhook.Request, pod event.Pod) error {
+// wait waits for what happened just before, in the pod that the request reaches into, and in the one that asks. It returns the
+// former, as it is known then.
+func (j *Judge) wait(ctx context.Context, r *webhook.Request) (event.Pod, error) {
+	pod := j.target(r)
 	if !j.Waits() {
-		return nil
+		return pod, nil
 	}
 	err := j.Barrier.Wait(ctx, j.places(r, pod)...)
-	if now := j.target(r); err == nil && now.UID != pod.UID && pod.UID != "" {
-		err = j.Barrier.Wait(ctx, j.places(r, now)...) // Meanwhile it became known that another pod has the name.
+	before := pod.UID
+	if pod = j.target(r); err == nil && before != "" && pod.UID != before {
+		err = j.Barrier.Wait(ctx, j.places(r, pod)...) // Meanwhile it became known that another pod has the name.
 	}
 	if err != nil {
 		j.Logger.Warn("request is judged without what happened just before it", "session", r.Session, "refused", j.BarrierClosed, "err", err)
 	}
-	return err
+	return pod, err
 }
 
 // places are where that can have happened.
@@ -209,7 +212,9 @@ func (j *Judge) rules(ctx context.Context, r *webhook.Request, asked quarantine.
 	if len(found) == 0 {
 		return ""
 	}
-	v.Annotations = merged(map[string]string{}, v.Annotations)
+	if v.Annotations == nil {
+		v.Annotations = map[string]string{}
+	}
 	session, repeat := j.Quarantines.Refuse(asked)
 	if repeat && session != r.Session {
 		found = j.Rules.Review(forms(r, pod, session, now)) // The same detections as of the first try.
@@ -286,7 +291,7 @@ func requestOf(r *webhook.Request) quarantine.Request {
 	}
 }
 
-// interface checks
+// Each owns the interface of what it asks.
 var (
 	_ webhook.Judge = (*Judge)(nil)
 	_ Quarantines   = (*quarantine.Gate)(nil)

@@ -2,6 +2,8 @@ package audited
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,56 +14,136 @@ import (
 	"github.com/portcullis-dev/portcullis/quarantine"
 )
 
-// gate takes down what it is told.
-type gate struct{ refused []string }
+// listener hears what a Watch has learned.
+type listener struct {
+	err      error
+	stands   string // who is in quarantine
+	refused  []quarantine.Request
+	by       []string
+	released []string
+	orders   []ending.Order
+}
 
-func (g *gate) Refused(r quarantine.Request, by string) quarantine.Verdict {
-	g.refused = append(g.refused, r.Namespace+"/"+r.Pod+" by "+by)
+func (l *listener) Ingest(context.Context, []*event.Event) error { return l.err }
+
+func (l *listener) Refused(r quarantine.Request, name string) quarantine.Verdict {
+	l.refused, l.by = append(l.refused, r), append(l.by, name)
 	return quarantine.Verdict{}
 }
 
-func (*gate) Stands(quarantine.Request) *quarantine.Entry { return nil }
+func (l *listener) Stands(r quarantine.Request) *quarantine.Entry {
+	if r.User != l.stands {
+		return nil
+	}
+	return &quarantine.Entry{Name: "user-1"}
+}
 
-// nobody takes what it is given.
-type nobody struct{}
+func (l *listener) Released(object, by string, _ time.Time) {
+	l.released = append(l.released, object+" by "+by)
+}
 
-func (nobody) Ingest(context.Context, []*event.Event) error { return nil }
-func (nobody) Released(string, string, time.Time)           {}
-func (nobody) EndSession(ending.Order)                      {}
+func (l *listener) EndSession(o ending.Order) { l.orders = append(l.orders, o) }
 
-// TestARefusalIsToldOnce, whichever of the API server's two policies it is of, and if it is of both.
-func TestARefusalIsToldOnce(t *testing.T) {
-	const own, mirror = "portcullis-quarantine/", "portcullis-quarantine-mirror/"
-	told := []string{"shop/web-0 by q-pod"}
-	for name, c := range map[string]struct {
-		annotations map[string]string
-		code        int32
-		want        []string
-	}{
-		"by the policy of Quarantines":    {map[string]string{own + "quarantine": "q-pod, q-user"}, 403, told},
-		"by that of mirrors":              {map[string]string{mirror + "quarantine": "q-pod"}, 403, told},
-		"by both":                         {map[string]string{own + "quarantine": "q-pod", mirror + "quarantine": "q-user, q-pod"}, 403, told},
-		"let in with break-glass":         {map[string]string{own + "quarantine": "q-pod", own + "break-glass": "g", mirror + "quarantine": "q-pod", mirror + "break-glass": "g"}, 101, nil},
-		"let in past the mirror":          {map[string]string{mirror + "quarantine": "q-pod", mirror + "break-glass": "g"}, 101, nil},
-		"refused by something else later": {map[string]string{mirror + "quarantine": "q-pod", mirror + "break-glass": "g"}, 403, nil},
-		"of another policy":               {map[string]string{"portcullis-quarantine-mirror2/quarantine": "q-pod"}, 403, nil},
+func (l *listener) hear(t *testing.T, events ...*event.Event) {
+	t.Helper()
+	w := New(Options{Next: l, Gate: l, Releases: l, Killer: l, Self: func() string { return "portcullis" }})
+	if err := w.Ingest(t.Context(), events); !errors.Is(err, l.err) {
+		t.Fatal(err)
+	}
+}
+
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// exec is alice's request, as she authenticated.
+func exec(stage string, code int32, change func(*event.Audit)) *event.Event {
+	a := &event.Audit{
+		Stage: stage, Verb: "get", Code: code, User: event.AuditUser{Username: "alice", Groups: []string{"devs"}},
+		RequestURI:  "/api/v1/namespaces/shop/pods/web-0/exec?command=sh&command=-i&container=main&tty=true",
+		ObjectRef:   event.ObjectRef{Resource: "pods", Subresource: "exec", Namespace: "shop", Name: "web-0"},
+		Annotations: map[string]string{},
+	}
+	if change != nil {
+		change(a)
+	}
+	return &event.Event{Kind: event.KindAudit, Time: noon, Audit: a}
+}
+
+func refusedByPolicy(a *event.Audit) {
+	a.Annotations["portcullis-quarantine/quarantine"] = "pod-1, node-2"
+}
+
+func TestWhatThePolicyRefusedIsTold(t *testing.T) {
+	t.Parallel()
+	l := &listener{}
+	l.hear(t, exec("ResponseComplete", 403, refusedByPolicy))
+	want := []quarantine.Request{{
+		Door: "exec", Resource: "pods", Namespace: "shop", Pod: "web-0", Container: "main", Command: []string{"sh", "-i"},
+		User: "alice", Groups: []string{"devs"}, At: noon,
+	}}
+	if diff := cmp.Diff(want, l.refused); diff != "" || !slices.Equal(l.by, []string{"pod-1"}) {
+		t.Errorf("by %q:\n%s", l.by, diff)
+	}
+}
+
+func TestWhatIsNoRefusalIsNotTold(t *testing.T) {
+	t.Parallel()
+	for name, e := range map[string]*event.Event{
+		"allowed":     exec("ResponseComplete", 101, nil),
+		"begun":       exec("ResponseStarted", 403, refusedByPolicy),
+		"for others":  exec("ResponseComplete", 403, nil),
+		"break-glass": exec("ResponseStarted", 101, func(a *event.Audit) { refusedByPolicy(a); a.Annotations["portcullis-quarantine/break-glass"] = "g" }),
+		"no door":     exec("ResponseComplete", 403, func(a *event.Audit) { refusedByPolicy(a); a.ObjectRef.Subresource = "log" }),
 	} {
-		t.Run(name, func(t *testing.T) {
-			g := &gate{}
-			w := New(Options{Next: nobody{}, Gate: g, Releases: nobody{}, Killer: nobody{}, Self: func() string { return "self" }})
-			for _, stage := range []string{"RequestReceived", stageComplete} {
-				e := &event.Event{Audit: &event.Audit{
-					Verb: "get", Stage: stage, Code: c.code, Annotations: c.annotations,
-					RequestURI: "/api/v1/namespaces/shop/pods/web-0/exec?command=id",
-					ObjectRef:  event.ObjectRef{Resource: "pods", Subresource: "exec", Namespace: "shop", Name: "web-0"},
-				}}
-				if err := w.Ingest(t.Context(), []*event.Event{e}); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if diff := cmp.Diff(c.want, g.refused); diff != "" {
-				t.Errorf("told (-want +got):\n%s", diff)
-			}
-		})
+		l := &listener{}
+		if l.hear(t, e); len(l.refused) > 0 {
+			t.Errorf("%s: %+v", name, l.refused)
+		}
+	}
+	l := &listener{err: errors.New("full")}
+	if l.hear(t, exec("ResponseComplete", 403, refusedByPolicy)); len(l.refused) > 0 {
+		t.Error("what was not taken comes again, and is told then")
+	}
+}
+
+// TestWhoReleased: people are told, and the server's own clearing up is not.
+func TestWhoReleased(t *testing.T) {
+	t.Parallel()
+	deletion := func(user, verb string, code int32) *event.Event {
+		return &event.Event{Kind: event.KindAudit, Time: noon, Audit: &event.Audit{
+			Stage: "ResponseComplete", Verb: verb, Code: code, User: event.AuditUser{Username: user},
+			ObjectRef: event.ObjectRef{APIGroup: "portcullis.dev", Resource: "quarantines", Name: "pod-1"},
+		}}
+	}
+	l := &listener{}
+	l.hear(t, deletion("bob", "delete", 200), deletion("bob", "delete", 404), deletion("bob", "get", 200), deletion("portcullis", "delete", 200))
+	if !slices.Equal(l.released, []string{"pod-1 by bob"}) {
+		t.Errorf("released %q", l.released)
+	}
+}
+
+// Admission saw bob, and let bob in. It was alice, who is in quarantine.
+func TestWhoActsAsSomebodyElseIsFound(t *testing.T) {
+	t.Parallel()
+	asBob := func(a *event.Audit) {
+		a.ImpersonatedUser = &event.AuditUser{Username: "bob"}
+		a.Annotations[event.AnnotationSession] = "s-1"
+	}
+	l := &listener{stands: "alice"}
+	l.hear(t, exec("ResponseStarted", 101, asBob))
+	if len(l.orders) != 1 || l.orders[0].Session != "s-1" || l.orders[0].By != "quarantine user-1" {
+		t.Errorf("orders %+v", l.orders)
+	}
+	for name, e := range map[string]*event.Event{
+		"as herself": exec("ResponseStarted", 101, nil),
+		"refused":    exec("ResponseComplete", 403, asBob),
+	} {
+		other := &listener{stands: "alice"}
+		if other.hear(t, e); len(other.orders) > 0 {
+			t.Errorf("%s: %+v", name, other.orders)
+		}
+	}
+	l = &listener{stands: "bob"}
+	if l.hear(t, exec("ResponseStarted", 101, asBob)); len(l.orders) > 0 {
+		t.Error("bob's own quarantine is admission's to judge")
 	}
 }

@@ -318,9 +318,9 @@ func testAddKinds(t *testing.T, w world) {
 		{[]string{"node", "worker-3"}, v1alpha1.Subject{Kind: v1alpha1.SubjectNode, Name: "worker-3"}, "node worker-3"},
 		{[]string{"ns", "namespace/shop"}, v1alpha1.Subject{Kind: v1alpha1.SubjectNamespace, Name: "shop"}, "namespace shop"},
 	} {
-		flags := []string{"--reason", "why not", "--operations", "exec,attach", "--operations", "exec"}
+		args := slices.Concat([]string{"add"}, tc.args, []string{"--reason", "why not", "--operations", "exec,attach", "--operations", "exec", "-o", "json"})
 		var q v1alpha1.Quarantine
-		out := w.must(t, append(append([]string{"add"}, tc.args...), append(flags, "-o", "json")...)...)
+		out := w.must(t, args...)
 		if err := json.Unmarshal([]byte(out), &q); err != nil {
 			t.Fatal(err)
 		}

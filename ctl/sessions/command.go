@@ -65,8 +65,11 @@ func New(o Options) *cobra.Command {
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	r := &run{Options: o}
-	c.PersistentFlags().StringVar(&r.home, "portcullis-namespace", DefaultNamespace, "The namespace that Portcullis is installed in")
-	c.AddCommand(listCommand(r), showCommand(r), followCommand(r))
+	for _, sub := range []*cobra.Command{listCommand(r), showCommand(r), followCommand(r)} {
+		sub.Flags().StringVar(&r.home, "portcullis-namespace", DefaultNamespace, "The namespace that Portcullis is installed in")
+		_ = sub.RegisterFlagCompletionFunc("portcullis-namespace", cobra.NoFileCompletions)
+		c.AddCommand(sub)
+	}
 	return c
 }
 

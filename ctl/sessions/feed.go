@@ -54,9 +54,9 @@ func (f feed) list(ctx context.Context, query url.Values, details bool) ([]sessi
 	defer body.Close()
 	var all []session
 	err = eachLine(body, func(line []byte) error {
-		s, err := read(line)
+		s, bad := read(line)
 		all = append(all, s)
-		return err
+		return bad
 	})
 	return all, err
 }
@@ -92,16 +92,16 @@ func (f feed) follow(ctx context.Context, query url.Values, connected func() err
 		watchdog.Reset(silence)
 		if !began {
 			began = true
-			if err := connected(); err != nil {
-				return err
+			if failed := connected(); failed != nil {
+				return failed
 			}
 		}
 		if len(line) == 0 {
 			return nil
 		}
-		s, err := read(line)
-		if err != nil {
-			return err
+		s, bad := read(line)
+		if bad != nil {
+			return bad
 		}
 		return visit(s)
 	})

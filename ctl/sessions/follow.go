@@ -66,7 +66,7 @@ func (f *follower) follow(ctx context.Context) error {
 		err := f.once(ctx, func() { began, retry = true, f.Retry })
 		switch {
 		case ctx.Err() != nil:
-			return nil // who interrupts it is no error
+			return nil //nolint:nilerr // to interrupt it is how it ends
 		case !began && (f.lost.IsZero() || final(err)):
 			return err
 		case f.teller.err != nil:
@@ -173,6 +173,9 @@ func (t *teller) tell(s session) error {
 }
 
 func (t *teller) print(s *session) error {
+	if t.format == output.YAML {
+		fmt.Fprintln(t.Streams.Out, "---")
+	}
 	if t.rows == nil {
 		return output.Value(t.Streams.Out, t.format, s.raw)
 	}

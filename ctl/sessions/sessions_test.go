@@ -137,7 +137,7 @@ func (s *server) connect(_ context.Context, namespace string) (*Server, error) {
 }
 
 func (s *server) start(ctx context.Context, namespace string, streams genericiooptions.IOStreams, args ...string) error {
-	c := New(Options{
+	c := New(Options{ //nolint:contextcheck // a stream is ended by its context
 		Connect: s.connect, Streams: streams, Now: func() time.Time { return now }, Retry: wait.Backoff{Duration: time.Millisecond, Steps: 1000},
 		Namespace: func(fallback string) string {
 			if namespace == "" {
@@ -195,7 +195,7 @@ func code(n int) *int { return &n }
 // exact is a session with everything in it.
 func exact() execsession.Document {
 	zero := now.Add(-time.Hour)
-	at := func(d time.Duration) time.Time { return zero.Add(d) }
+	at := zero.Add
 	return execsession.Document{
 		ID: "s-1", Aliases: []string{"s-2"}, Door: "exec", State: execsession.StateEnded,
 		Attribution: event.AttributionExact, Final: true,
@@ -400,10 +400,11 @@ func TestShowSaysHowSureItIs(t *testing.T) {
 
 // TestTreeHasEachOnce: whatever processes say about their parents.
 func TestTreeHasEachOnce(t *testing.T) {
-	hostile := []execsession.Process{
+	hostile := make([]execsession.Process, 0, 6000)
+	hostile = append(hostile, []execsession.Process{
 		{EntityID: "self", ParentEntityID: "self"}, {EntityID: "a", ParentEntityID: "b"}, {EntityID: "b", ParentEntityID: "a"},
 		{EntityID: "same"}, {EntityID: "same", ParentEntityID: "same"}, {EntityID: "child", ParentEntityID: "same"}, {},
-	}
+	}...)
 	for i := range 5000 { // as deep as there are
 		hostile = append(hostile, execsession.Process{EntityID: fmt.Sprint(i), ParentEntityID: fmt.Sprint(i - 1)})
 	}
@@ -498,13 +499,12 @@ func newLines(t *testing.T) *lines { return &lines{t: t, text: make(chan string,
 func (l *lines) Write(p []byte) (int, error) {
 	l.rest.Write(p)
 	for {
-		line, err := l.rest.ReadString('\n')
-		if err != nil {
-			l.rest.Reset()
-			l.rest.WriteString(line)
+		line, rest, whole := bytes.Cut(l.rest.Bytes(), []byte{'\n'})
+		if !whole {
 			return len(p), nil
 		}
-		l.text <- line
+		l.text <- string(line)
+		l.rest.Next(l.rest.Len() - len(rest))
 	}
 }
 
@@ -576,6 +576,12 @@ func TestFollowForPrograms(t *testing.T) {
 	}
 	if s.filters[0].User != "alice" {
 		t.Errorf("filter %+v", s.filters[0])
+	}
+	out, _, stop = s.following("-o", "yaml")
+	s.changes <- exact()
+	out.next("---")
+	if err := stop(); err != nil {
+		t.Error(err)
 	}
 }
 

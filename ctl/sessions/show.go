@@ -70,7 +70,7 @@ func facts(s *session, zero time.Time) [][2]string {
 	if len(s.Aliases) > 0 {
 		session += " (also " + strings.Join(s.Aliases, ", ") + ")"
 	}
-	lines := [][2]string{
+	return append([][2]string{
 		{"Session:", session},
 		{"State:", state(s)},
 		{"Asked by:", asker(s)},
@@ -86,13 +86,16 @@ func facts(s *session, zero time.Time) [][2]string {
 		{"Started:", after(s.Started, zero)},
 		{"Ended:", after(s.Ended, zero)},
 		{"Exit:", ended(s.Exit)},
-	}
+	}, detected(s, zero)...)
+}
+
+func detected(s *session, zero time.Time) [][2]string {
+	lines := make([][2]string, len(s.Detections))
 	for i, d := range s.Detections {
-		name := ""
-		if i == 0 {
-			name = "Detections:"
-		}
-		lines = append(lines, [2]string{name, fmt.Sprintf("%s at %s (%s)", d.Rule, relative(d.Time, zero), d.ID)})
+		lines[i][1] = fmt.Sprintf("%s at %s (%s)", d.Rule, relative(d.Time, zero), d.ID)
+	}
+	if len(lines) > 0 {
+		lines[0][0] = "Detections:"
 	}
 	return lines
 }

@@ -113,11 +113,11 @@ func TestRightsAreEnough(t *testing.T) {
 	if to.pod != "portcullis-0" || to.port != 8080 || to.name != serverName || to.roots.Equal(x509.NewCertPool()) {
 		t.Errorf("found %+v", to)
 	}
-	if _, err := Open(t.Context(), alice); err == nil || strings.Contains(err.Error(), "rolebinding") || strings.Contains(err.Error(), "forbidden") {
+	if _, err = Open(t.Context(), alice); err == nil || strings.Contains(err.Error(), "rolebinding") || strings.Contains(err.Error(), "forbidden") {
 		t.Errorf("without a kubelet: %v, want an error that is none of rights", err)
 	}
 	bob := l.options(l.server.UserConfig(t, "bob"))
-	if _, err := Open(t.Context(), bob); err == nil || !strings.Contains(err.Error(), `"bob"`) || !strings.Contains(err.Error(), "--role=portcullis-sessions") {
+	if _, err = Open(t.Context(), bob); err == nil || !strings.Contains(err.Error(), `"bob"`) || !strings.Contains(err.Error(), "--role=portcullis-sessions") {
 		t.Errorf("bob: %v, want what he lacks and which role has it", err)
 	}
 

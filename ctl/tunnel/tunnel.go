@@ -43,7 +43,9 @@ type Tunnel struct {
 
 	transport *http.Transport
 	cancel    context.CancelFunc
-	done      chan error
+	// done is closed when forwarding has ended, with err.
+	done chan struct{}
+	err  error
 }
 
 // Open finds the server and makes a way to it. The Tunnel lives until Close, or until the connection is lost: then its calls fail.
@@ -54,7 +56,7 @@ func Open(ctx context.Context, o Options) (*Tunnel, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tunnel{done: make(chan error, 1), URL: "https://" + net.JoinHostPort(to.name, strconv.Itoa(int(to.port)))}
+	t := &Tunnel{done: make(chan struct{}), URL: "https://" + net.JoinHostPort(to.name, strconv.Itoa(int(to.port)))}
 	said := &complaints{}
 	port, err := t.forward(opening, o, to, said)
 	if err != nil {
@@ -101,12 +103,15 @@ func (t *Tunnel) forward(ctx context.Context, o Options, to target, said *compla
 		t.cancel()
 		return 0, fmt.Errorf("forward a port to pod %s: %w", to.pod, err)
 	}
-	go func() { t.done <- forwarder.ForwardPorts() }()
+	go func() {
+		defer close(t.done)
+		t.err = forwarder.ForwardPorts()
+	}()
 	select {
 	case <-ready:
-	case err = <-t.done:
+	case <-t.done:
 		t.cancel()
-		return 0, refused(o.Namespace, to, dialer.explain(err))
+		return 0, refused(o.Namespace, to, dialer.explain(t.err))
 	case <-ctx.Done():
 		t.cancel() // it cannot be waited for: a dial that hangs knows no context
 		return 0, fmt.Errorf("forward a port to pod %s: %w", to.pod, ctx.Err())

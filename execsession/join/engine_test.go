@@ -1,6 +1,7 @@
 package join
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -98,6 +99,36 @@ func TestRequestWithoutItsProcessMayHaveStartedALateOne(t *testing.T) {
 	got := verdicts{}
 	got.until(e, 90_000)
 	if v := got["r"]; v.Attribution != event.AttributionCandidates || !slices.Equal(v.Users, []string{"alice", "bob"}) {
+		t.Errorf("%+v", v)
+	}
+}
+
+// TestLateProcessesOfABurstAreNotTakenForUnaudited: a busy node starts many processes one after the other, so that
+// those of requests which all came at once, for the same command, begin long after each other.
+func TestLateProcessesOfABurstAreNotTakenForUnaudited(t *testing.T) {
+	t.Parallel()
+	e := New(Options{Begin: simBegin.Add(-time.Hour)})
+	const burst = 30
+	for i := range burst {
+		id := fmt.Sprintf("q%02d", i)
+		e.Request(ask(id, []string{"alice", "bob", "carol"}[i%3], i))
+		e.Opened(id, at(1000))
+		e.Root(sh(fmt.Sprintf("r%02d", i), 2000+i*300)) // The last one begins 10.7 seconds later.
+	}
+	got := verdicts{}
+	got.until(e, 60_000)
+	for id, v := range got {
+		if v.Unaudited || v.Attribution != event.AttributionCandidates || !slices.Contains(v.Users, "alice") || !slices.Contains(v.Users, "carol") {
+			t.Errorf("%s: %+v", id, v)
+		}
+	}
+
+	e.Root(sh("one too many", 20_000))
+	for i := range burst { // All of their requests are known to have one of their own.
+		e.Root(sh(fmt.Sprintf("early%02d", i), 1500+i))
+	}
+	got.until(e, 90_000)
+	if v := got["one too many"]; !v.Unaudited {
 		t.Errorf("%+v", v)
 	}
 }

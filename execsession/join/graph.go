@@ -94,6 +94,39 @@ func (g *graph) possible(columnOf []int) [][]int {
 	return out
 }
 
+// spare are the columns that some matching which is as large as the given one leaves free.
+func (g *graph) spare(columnOf []int) set {
+	rowsOf := make([][]int, g.columns)
+	taken := newSet(g.columns)
+	for row, columns := range g.edges {
+		for _, column := range columns {
+			rowsOf[column] = append(rowsOf[column], row)
+		}
+		if columnOf[row] >= 0 {
+			taken.add(columnOf[row])
+		}
+	}
+	free := newSet(g.columns)
+	var open []int
+	for column := range g.columns {
+		if !taken.has(column) {
+			free.add(column)
+			open = append(open, column)
+		}
+	}
+	for len(open) > 0 {
+		at := open[len(open)-1]
+		open = open[:len(open)-1]
+		for _, row := range rowsOf[at] { // Its own becomes free if it takes this one.
+			if own := columnOf[row]; own >= 0 && !free.has(own) {
+				free.add(own)
+				open = append(open, own)
+			}
+		}
+	}
+	return free
+}
+
 // reach are the rows that a row can push on, itself included.
 func (g *graph) reach(row int, next []set) set {
 	reached := newSet(g.rows)

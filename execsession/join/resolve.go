@@ -35,7 +35,7 @@ type component struct {
 	roots    []*root
 	requests []*request
 	graph    graph
-	// others are, of each root, requests without any root at the usual time, that can have started it late.
+	// others are, of each root, requests that may have no root at the usual time, and can have started it late.
 	others [][]*request
 }
 
@@ -120,17 +120,20 @@ func (e *Engine) components(z *zone) []component {
 		}
 		return i
 	}
-	relations := make([][]relation, rows)
-	usual := make([]bool, columns)
+	late := make([][]int, rows)
+	usual := graph{rows: rows, columns: columns, edges: make([][]int, rows)}
 	for i, r := range z.roots {
-		relations[i] = make([]relation, columns)
 		for j, q := range z.requests {
-			if relations[i][j] = e.relate(r, q); relations[i][j] == firm {
+			switch e.relate(r, q) {
+			case firm:
 				parent[find(i)] = find(rows + j)
-				usual[j] = true
+				usual.edges[i] = append(usual.edges[i], j)
+			case loose:
+				late[i] = append(late[i], j)
 			}
 		}
 	}
+	idle := idleOf(&usual, late)
 	index := map[int]int{}
 	var all []component
 	place := make([]int, columns)
@@ -153,12 +156,12 @@ func (e *Engine) components(z *zone) []component {
 		c := of(i)
 		var edges []int
 		var others []*request
-		for j, q := range z.requests {
-			switch {
-			case relations[i][j] == firm:
-				edges = append(edges, place[j])
-			case relations[i][j] == loose && !usual[j]:
-				others = append(others, q)
+		for _, j := range usual.edges[i] {
+			edges = append(edges, place[j])
+		}
+		for _, j := range late[i] {
+			if idle.has(j) {
+				others = append(others, z.requests[j])
 			}
 		}
 		c.roots = append(c.roots, r)
@@ -169,6 +172,15 @@ func (e *Engine) components(z *zone) []component {
 		all[i].graph.rows, all[i].graph.columns = len(all[i].roots), len(all[i].requests)
 	}
 	return all
+}
+
+// idleOf are the requests that may have started nothing at the usual time: on a busy node, the processes of many that ask at once begin late.
+func idleOf(usual *graph, late [][]int) set {
+	if !slices.ContainsFunc(late, func(of []int) bool { return len(of) > 0 }) {
+		return newSet(usual.columns) // Nobody asks.
+	}
+	columnOf, _ := usual.matching()
+	return usual.spare(columnOf)
 }
 
 // sure is what is known of a component as a whole.
@@ -318,7 +330,7 @@ func (e *Engine) judgeAlone(r *root, v Verdict, told bool) Verdict {
 // doubt is what keeps a root from having an exact user, empty if nothing does.
 func (e *Engine) doubt(z *zone, r *root, s *sure, possible, others []*request) string {
 	switch {
-	case !s.matched:
+	case !s.matched && len(possible) > 0:
 		return whyTooMany
 	case users(slices.Concat(possible, others)) > 1:
 		return whySeveral

@@ -35,8 +35,12 @@ on this machine (etcd, kube-apiserver, kubelet, containerd, …; nothing is mock
   3. The agent saw the shell, the token and the curl; the API server's audit
      stream shows the refused call, made with a token that is bound to that very
      pod. Portcullis joins the two by the pod's UID and the time of each event.
-  4. The rules fire, the pod is put into quarantine, and mallory's next exec
-     into it is denied. The pod of the same name next door is not.
+  4. The rules fire, the pod is put into quarantine, mallory's next exec
+     into it is denied, and the shell that is open ends. The pod of the same name
+     next door is not touched. Rules in mode observe only tell.
+  5. The session is shown: who asked for it, what it started, which API calls followed.
+  6. The quarantine is released. Then mallory is put into quarantine by hand, Portcullis is
+     taken away altogether, and mallory stays out all the same. alice does not.
 
 The first run compiles Kubernetes (some 5 to 10 minutes on two cores); what was
 built is kept, and the next run takes about a minute.

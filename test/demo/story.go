@@ -26,6 +26,9 @@ type story struct {
 	cluster    *harness.Cluster
 	detections *harness.Detections
 	mallory    harness.User
+	alice      harness.User
+	// victim is the pod that mallory gets into.
+	victim harness.Pod
 }
 
 func newStory(cluster *harness.Cluster) *story { return &story{cluster: cluster} }
@@ -37,7 +40,9 @@ func (s *story) tell(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.detections.Close()) }()
 
-	for _, scene := range []func(context.Context) error{s.install, s.attackAndDenial} {
+	for _, scene := range []func(context.Context) error{
+		s.install, s.attackAndDenial, s.observed, s.whoRanWhat, s.release, s.withoutPortcullis,
+	} {
 		if err := scene(ctx); err != nil {
 			if ctx.Err() == nil {
 				s.cluster.Diagnose(ctx)
@@ -54,7 +59,15 @@ func (s *story) install(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	s.alice, err = s.cluster.User(ctx, "alice", "devs")
+	if err != nil {
+		return err
+	}
+	if err := s.cluster.Admin().Apply(ctx, ownRule()); err != nil {
+		return err
+	}
 	if err := s.cluster.Install(ctx, "config.mode=observe", "config.rules."+forbiddenRule+".mode=enforce",
+		"ruleConfigMaps={"+ownRules+"}", "agent.endSessions=true",
 		"config.notify.http.url="+s.detections.URL); err != nil {
 		return err
 	}
@@ -69,6 +82,7 @@ func (s *story) attackAndDenial(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.victim = victim
 	heading("The attack: mallory execs into " + namespace + "/" + pod)
 	shell, err := s.attack(ctx)
 	if shell != nil {
@@ -88,11 +102,14 @@ func (s *story) attackAndDenial(ctx context.Context) error {
 		return fmt.Errorf("rule %s fired, but its action is %q (%s)", forbiddenRule, action, detection.Document.Portcullis.Detection.Why)
 	}
 
-	heading("What was concluded")
 	refused, err := s.denied(ctx)
 	if err != nil {
 		return err
 	}
+	if err = s.ended(ctx, shell); err != nil {
+		return err
+	}
+	heading("What was concluded")
 	s.timeline(detection, refused)
 
 	heading("Next door: the pod of the same name in " + neighbour)
@@ -101,15 +118,6 @@ func (s *story) attackAndDenial(ctx context.Context) error {
 		return fmt.Errorf("the pod of the same name must not be affected: %w", err)
 	}
 	fmt.Printf("mallory$ %s\n%s", r.Command, r.Stdout)
-
-	heading("The quarantine, and how to end it")
-	for _, args := range [][]string{{"quarantine", "list"}} {
-		r, err := s.cluster.Admin().Must(ctx, "portcullisctl", args...)
-		if err != nil {
-			return err
-		}
-		fmt.Printf("admin$ %s\n%s", r.Command, r.Stdout)
-	}
 
 	heading("The denial")
 	fmt.Printf("mallory$ %s\n%s", refused.Command, refused.Stderr)

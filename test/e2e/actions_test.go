@@ -144,7 +144,7 @@ func (w *world) expectDenied(t *testing.T, v victim, rule string) string {
 	if r.Code == 0 {
 		t.Fatalf("exec into %s/%s was not denied", v.namespace, v.name)
 	}
-	for _, part := range []string{rule, "portcullisctl quarantine release"} {
+	for _, part := range []string{rule, "kubectl delete quarantine"} {
 		if !strings.Contains(r.Stderr, part) {
 			t.Errorf("the refusal does not name %q:\n%s", part, r.Stderr)
 		}

@@ -24,8 +24,9 @@ func TestPortcullis(t *testing.T) {
 	w := shared
 	ok := t.Run("install", func(t *testing.T) {
 		ctx := step(t)
-		w.check(t, w.Install(ctx, "config.notify.http.url="+w.detections.URL))
-		w.check(t, w.Admin().Apply(ctx, harness.ExecRole("devs")))
+		w.check(t, w.Admin().Apply(ctx, gateRules()))
+		w.check(t, w.Install(ctx, "config.notify.http.url="+w.detections.URL, "ruleConfigMaps={e2e-rules}"))
+		w.check(t, w.Admin().Apply(ctx, harness.ExecRole("devs")+"---"+doorsRole))
 	})
 	if !ok {
 		t.Fatal("nothing can be tested without an installation")
@@ -33,6 +34,15 @@ func TestPortcullis(t *testing.T) {
 	t.Run("rules", func(t *testing.T) { testRules(t, w) })
 	t.Run("same name", func(t *testing.T) { testSameName(t, w) })
 	t.Run("denial", func(t *testing.T) { testDenial(t, w) })
+	t.Run("doors", func(t *testing.T) { testDoors(t, w) })
+	t.Run("subjects", func(t *testing.T) { testSubjects(t, w) })
+	t.Run("observe", func(t *testing.T) { testObserve(t, w) })
+	t.Run("release", func(t *testing.T) { testRelease(t, w) })
+	t.Run("sessions", func(t *testing.T) { testSessions(t, w) })
+	t.Run("unaudited", func(t *testing.T) { testUnaudited(t, w) })
+	t.Run("burst", func(t *testing.T) { testBurst(t, w) })
+	t.Run("kill", func(t *testing.T) { testKill(t, w) })
+	t.Run("down", func(t *testing.T) { testDown(t, w) })
 	t.Run("restart", func(t *testing.T) { testRestart(t, w) })
 	t.Run("blind", func(t *testing.T) { testBlind(t, w) })
 	t.Run("reload", func(t *testing.T) { testReload(t, w) })

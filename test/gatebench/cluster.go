@@ -87,7 +87,7 @@ func quarantineOf(subject v1alpha1.Subject, name string) *v1alpha1.Quarantine {
 }
 
 // mirrorOf is its mirror, as Portcullis would write it.
-func mirrorOf(q *v1alpha1.Quarantine) *corev1.ConfigMap {
+func mirrorOf(q *v1alpha1.Quarantine) *corev1.LimitRange {
 	m := quarantine.MirrorOf(q)
 	m.Namespace = serverprocess.Namespace
 	return m

@@ -112,7 +112,7 @@ func (b *execBench) to(t standalone.TB, l *level) {
 		if err := b.objects.DeleteAllOf(t.Context(), &v1alpha1.Quarantine{}); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.objects.DeleteAllOf(t.Context(), &corev1.ConfigMap{}, client.InNamespace(serverprocess.Namespace)); err != nil {
+		if err := b.objects.DeleteAllOf(t.Context(), &corev1.LimitRange{}, client.InNamespace(serverprocess.Namespace)); err != nil {
 			t.Fatal(err)
 		}
 		b.filled = 0

@@ -30,6 +30,7 @@ type Cluster struct {
 	Work       string // folder for what the harness makes
 	Log        io.Writer
 	existing   bool // not ours to take down
+	places     layout.Layout
 }
 
 // Up builds what is missing and brings up a new cluster. One that is up already
@@ -59,6 +60,7 @@ func Up(ctx context.Context, root, work string, log io.Writer) (*Cluster, error)
 	if err != nil {
 		return nil, err
 	}
+	c.places = places
 	c.Kubeconfig, c.Bin, c.AuditLog, c.Volumes = places.AdminKubeconfig(), places.Bin, places.AuditLog(), places.Volumes()
 	return c, nil
 }
@@ -91,6 +93,13 @@ type User struct {
 	Name       string
 	kubeconfig string
 	as         []string // kubectl's flags to be that user, where there is no certificate
+	extra      []string // environment variables
+}
+
+// With is the same user with further environment variables, name=value.
+func (u User) With(variables ...string) User {
+	u.extra = append(u.extra[:len(u.extra):len(u.extra)], variables...)
+	return u
 }
 
 // Admin is the cluster's administrator.
@@ -114,7 +123,7 @@ func (u User) env() []string {
 	if u.c.Bin != "" {
 		env = append(env, "PATH="+u.c.Bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 	}
-	return env
+	return append(env, u.extra...)
 }
 
 func (u User) program(name string) string {

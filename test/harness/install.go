@@ -61,7 +61,7 @@ func (c *Cluster) Install(ctx context.Context, values ...string) error {
 
 // ConnectAudit wires the API server's audit stream to the sink.
 func (c *Cluster) ConnectAudit(ctx context.Context, flags ...string) error {
-	dir := filepath.Join(c.Work, "audit")
+	dir := c.auditDir()
 	if err := c.step("portcullisctl audit config", func() error {
 		_, err := c.Admin().Must(ctx, "portcullisctl", "audit", "config", "--api-server", APIServer,
 			"--namespace", Namespace, "--output-dir", dir, "--force")
@@ -87,6 +87,9 @@ func (c *Cluster) ConnectAudit(ctx context.Context, flags ...string) error {
 		return c.Admin().AwaitLog(ctx, Namespace, "statefulset/portcullis", "audit events of an API server are seen")
 	})
 }
+
+// auditDir is where the API server's files are.
+func (c *Cluster) auditDir() string { return filepath.Join(c.Work, "audit") }
 
 // Upgrade upgrades the release with changed values.
 func (c *Cluster) Upgrade(ctx context.Context, values ...string) error {

@@ -120,6 +120,16 @@ func (t *Terminal) Wait() (int, error) {
 	return t.cmd.ProcessState.ExitCode(), t.tty.Close()
 }
 
+// Ended waits until the program has ended by itself, and returns its exit status.
+func (t *Terminal) Ended(ctx context.Context) (int, error) {
+	select {
+	case <-t.done:
+		return t.Wait()
+	case <-ctx.Done():
+		return -1, fmt.Errorf("%s did not end: %w; it showed:\n%s", t.name, ctx.Err(), t.Output())
+	}
+}
+
 // Close ends the program if it still runs: a hang-up first, as closing a window
 // does, and then by force.
 func (t *Terminal) Close() {

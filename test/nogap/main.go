@@ -8,8 +8,9 @@
 // error from dialling the node. What a node's agent does is real from its spool on (package agent/transport). In half of the trials
 // it sends what it saw at once, in the other half it keeps that in its ring until it is asked to flush.
 //
-// Beside pods that are long known there are those that are an instant old, and containers that no status names yet. Controls must
-// be admitted: a gate that refuses everybody would have no gap either.
+// Beside pods that are long known there are those that are an instant old, some with the name of a pod just deleted, and containers that
+// no status names yet; the server hears of pods late (-watch-lag). Controls must be admitted: a gate that refuses everybody would
+// have no gap either.
 //
 // A wait has an end (gate.barrier.timeout), and then the gate decides with what it knows: it is set to fail open here, so that nothing else
 // hides a gap. The API server's own audit log says of each exec whether its wait timed out. An exec that got in without that is
@@ -30,10 +31,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
-	crlog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/portcullis-dev/portcullis/test/standalone"
 )
@@ -94,7 +93,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	crlog.SetLogger(logr.Discard()) // a global of the library, which says so otherwise
 	var finish func()
 	o.progress, finish = progress(o.trials)
 	defer finish()

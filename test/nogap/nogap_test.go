@@ -13,7 +13,7 @@ import (
 
 // TestNobodyGetsIn is the short run of what `make nogap` does at length.
 func TestNobodyGetsIn(t *testing.T) {
-	out := try(t, options{seed: 1, trials: 260, lanes: 4, timeout: 2 * time.Second, watchLag: usualLag, progress: func() {}})
+	out := try(t, options{seed: 1, trials: 280, lanes: 4, timeout: 2 * time.Second, watchLag: usualLag, progress: func() {}})
 	if err := out.print(t.Output()); err != nil {
 		t.Fatal(err)
 	}
@@ -25,12 +25,12 @@ func TestNobodyGetsIn(t *testing.T) {
 func TestAPlanHasAsManyOfEach(t *testing.T) {
 	count := map[string]int{}
 	numbers := map[int]bool{}
-	for _, one := range plan(3, 260, "") {
+	for _, one := range plan(3, 280, "") {
 		count[one.name]++
 		numbers[one.number] = true
 	}
-	if len(numbers) != 260 || len(count) != len(kinds()) {
-		t.Errorf("%d numbers of 260, %d kinds of %d", len(numbers), len(count), len(kinds()))
+	if len(numbers) != 280 || len(count) != len(kinds()) {
+		t.Errorf("%d numbers of 280, %d kinds of %d", len(numbers), len(count), len(kinds()))
 	}
 	for _, k := range kinds() {
 		want := 20

@@ -62,9 +62,9 @@ func (o *outcome) tallies() []*tally {
 		name string
 		last bool
 	}
-	rows := map[row]*tally{}
-	var all []*tally
-	for _, k := range kinds() {
+	tried := kinds()
+	rows, all := map[row]*tally{}, make([]*tally, 0, 2*len(tried))
+	for _, k := range tried {
 		for _, last := range []bool{false, true} {
 			c := &tally{name: k.name, kind: k, last: last}
 			rows[row{k.name, last}] = c

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
+	crlog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	telemetryv1 "github.com/portcullis-dev/portcullis/api/telemetry/v1"
 	"github.com/portcullis-dev/portcullis/test/serverprocess"
@@ -16,6 +18,7 @@ import (
 // try runs all trials.
 func try(t standalone.TB, o options) *outcome {
 	t.Helper()
+	crlog.SetLogger(logr.Discard()) // a global of the library, which says so otherwise
 	out := &outcome{options: o, trials: plan(o.seed, o.trials, o.only)}
 	if len(out.trials) == 0 {
 		t.Fatalf("no trial has %q in its name", o.only)
@@ -48,7 +51,7 @@ func awaitAgents(t standalone.TB, far *node, lanes []*lane) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	nodes := []*node{far}
+	nodes := append(make([]*node, 0, 1+len(lanes)), far)
 	for _, l := range lanes {
 		nodes = append(nodes, l.node)
 	}

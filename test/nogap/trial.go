@@ -106,7 +106,7 @@ func (l *lane) run(ctx context.Context, work <-chan *trial, over func()) error {
 // ready makes what there is before a trial.
 func (l *lane) ready(ctx context.Context, t *trial) (made, error) {
 	if t.ownUser {
-		if err := l.cluster.account(ctx, t.account()); err != nil {
+		if err := l.account(ctx, t.account()); err != nil {
 			return made{}, err
 		}
 	}

@@ -37,6 +37,8 @@ type cluster struct {
 	objects client.Client
 	// policies are the names of those that are installed.
 	policies []string
+	// installed are they and their bindings.
+	installed []client.Object
 }
 
 // eachPolicy runs the test with either policy alone: they say the same.
@@ -60,15 +62,14 @@ func startCluster(t *testing.T, values string, policies ...string) *cluster {
 	if c.objects, err = client.New(c.server.Config, client.Options{Scheme: scheme}); err != nil {
 		t.Fatal(err)
 	}
-	installed := 0
 	for _, obj := range serverprocess.Render(t, values) {
 		if strings.HasPrefix(obj.GetObjectKind().GroupVersionKind().Kind, "ValidatingAdmissionPolicy") && slices.Contains(policies, obj.GetName()) {
 			c.create(t, obj)
-			installed++
+			c.installed = append(c.installed, obj)
 		}
 	}
-	if installed != 2*len(policies) {
-		t.Fatalf("the chart has %d objects of %v, want of each the policy and its binding", installed, policies)
+	if len(c.installed) != 2*len(policies) {
+		t.Fatalf("the chart has %d objects of %v, want of each the policy and its binding", len(c.installed), policies)
 	}
 	c.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: serverprocess.Namespace}})
 	c.create(t, &rbacv1.ClusterRoleBinding{
@@ -132,7 +133,7 @@ func (c *cluster) quarantine(t *testing.T, name string, subject v1alpha1.Subject
 	return q
 }
 
-func mirrorOf(q *v1alpha1.Quarantine) *corev1.ConfigMap {
+func mirrorOf(q *v1alpha1.Quarantine) *corev1.LimitRange {
 	m := quarantine.MirrorOf(q)
 	m.Namespace = serverprocess.Namespace
 	return m

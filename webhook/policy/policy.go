@@ -3,8 +3,8 @@
 // process of Portcullis runs.
 //
 // There are two of it that say the same. One goes by the Quarantines themselves: it acts at once, and on those that are
-// made while Portcullis is down. The other goes by their mirrors, ConfigMaps that Portcullis writes: an API server knows
-// what a ConfigMap is from its first moment. Either denies alone.
+// made while Portcullis is down. The other goes by their mirrors, LimitRanges that Portcullis writes: an API server knows
+// what a LimitRange is from its first moment. Either denies alone.
 //
 // API servers ask them before any webhook, and the first denial is the last word: the webhook never
 // hears of such a request. What they decided is in the request's audit event. Its annotations say it to programs
@@ -34,8 +34,7 @@
 // # What they cost, and when they are not there yet
 //
 // API servers evaluate both once per Quarantine, at every request that they match, so their number has a bound
-// (gate.breaker.maxQuarantines); docs/performance.md has the measurements. For the mirrors each API server
-// also keeps all ConfigMaps of the cluster in memory.
+// (gate.breaker.maxQuarantines); docs/performance.md has the measurements.
 //
 // A Quarantine acts as soon as API servers hear of it, the policy itself a second later. An API
 // server that has just been started may say that it is ready before it knows what a Quarantine is: it asks its
@@ -50,7 +49,7 @@
 // collection does, a moment later, as the Quarantine owns it. So
 //
 //   - kubectl delete --cascade=orphan keeps the mirror until Portcullis is back, which deletes what belongs to
-//     no Quarantine. Until then the way out is to delete the ConfigMaps with the label portcullis.dev/quarantine=true;
+//     no Quarantine. Until then the way out is to delete the LimitRanges with the label portcullis.dev/quarantine=true;
 //   - what is changed in a Quarantine while Portcullis is down, its mirror does not say before Portcullis is back. Until
 //     then what either denies is denied.
 package policy

@@ -38,9 +38,34 @@ func TestRelease(t *testing.T) {
 	c.await(t, alice, exec, "")
 	c.await(t, mallory, elsewhere, "")
 	c.await(t, oscar, elsewhere, "q-other")
-	if err := c.objects.Get(t.Context(), client.ObjectKeyFromObject(mirrorOf(other)), &corev1.ConfigMap{}); err != nil {
+	if err := c.objects.Get(t.Context(), client.ObjectKeyFromObject(mirrorOf(other)), &corev1.LimitRange{}); err != nil {
 		t.Errorf("the mirror of a Quarantine that is still there: %v", err)
 	}
+}
+
+// TestInstalledAgain: what the API server knew of an earlier installation neither denies nor hides what is so now.
+func TestInstalledAgain(t *testing.T) { eachPolicy(t, testInstalledAgain) }
+
+func testInstalledAgain(t *testing.T, name string) {
+	c := startCluster(t, "", name)
+	mallory, oscar, r := c.as(t, "mallory"), c.as(t, "oscar"), get("/api/v1/namespaces/default/pods/web-0/exec")
+	before := c.quarantine(t, "q-before", v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "mallory"})
+	c.await(t, mallory, r, "q-before")
+	for _, obj := range c.installed {
+		if err := c.objects.Delete(t.Context(), obj); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.await(t, mallory, r, "")
+	c.release(t, before)
+	c.quarantine(t, "q-after", v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "oscar"})
+	for _, obj := range c.installed {
+		obj.SetResourceVersion("")
+		obj.SetUID("")
+		c.create(t, obj)
+	}
+	c.await(t, oscar, r, "q-after")
+	c.await(t, mallory, r, "")
 }
 
 // collectGarbage runs Kubernetes' garbage collector until the test ends.
@@ -61,22 +86,22 @@ func collectGarbage(t *testing.T, server *apiserver.Server) {
 	})
 }
 
-// TestWhatIsNoMirror: a ConfigMap counts for nothing that Portcullis has not written like that, and holds up nobody
+// TestWhatIsNoMirror: a LimitRange counts for nothing that Portcullis has not written like that, and holds up nobody
 // even where failures refuse.
 func TestWhatIsNoMirror(t *testing.T) {
 	c := startCluster(t, "gate: {policy: {failurePolicy: Fail}}", policy.MirrorName)
 	mallory := v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "mallory"}
 	template := &v1alpha1.Quarantine{Spec: v1alpha1.QuarantineSpec{Subject: mallory, Reason: "a shell"}}
 	template.Name = "q-user"
-	for name, change := range map[string]func(*corev1.ConfigMap){
-		"portcullis-quarantine-0": func(m *corev1.ConfigMap) { m.Namespace = "default" },
-		"portcullis-quarantine-1": func(m *corev1.ConfigMap) { m.Labels = nil },
-		"portcullis-quarantine-2": func(m *corev1.ConfigMap) { m.Data = nil },
-		"portcullis-quarantine-3": func(m *corev1.ConfigMap) { m.Data = map[string]string{"kind": "User"} },
-		"portcullis-quarantine-4": func(m *corev1.ConfigMap) { delete(m.Data, "quarantine") },
-		"portcullis-quarantine-5": func(m *corev1.ConfigMap) { delete(m.Data, "uid") },
-		"portcullis-quarantine-6": func(m *corev1.ConfigMap) { m.Data["kind"] = "Everybody" },
-		"another-name":            func(*corev1.ConfigMap) {},
+	for name, change := range map[string]func(*corev1.LimitRange){
+		"portcullis-quarantine-0": func(m *corev1.LimitRange) { m.Namespace = "default" },
+		"portcullis-quarantine-1": func(m *corev1.LimitRange) { m.Labels = nil },
+		"portcullis-quarantine-2": func(m *corev1.LimitRange) { m.Annotations = nil },
+		"portcullis-quarantine-3": func(m *corev1.LimitRange) { m.Annotations = map[string]string{"portcullis.dev/kind": "User"} },
+		"portcullis-quarantine-4": func(m *corev1.LimitRange) { delete(m.Annotations, "portcullis.dev/quarantine") },
+		"portcullis-quarantine-5": func(m *corev1.LimitRange) { delete(m.Annotations, "portcullis.dev/uid") },
+		"portcullis-quarantine-6": func(m *corev1.LimitRange) { m.Annotations["portcullis.dev/kind"] = "Everybody" },
+		"another-name":            func(*corev1.LimitRange) {},
 	} {
 		m := mirrorOf(template)
 		m.Name, m.OwnerReferences = name, nil

@@ -29,31 +29,35 @@ hasDetection: has(params.spec.detection) && has(params.spec.detection.id)
 detection: params.spec.detection.id
 {{- end }}
 
-{{/* How it finds them in the ConfigMap that mirrors one, as package quarantine writes it. Nobody requires anything of
-a ConfigMap: one that is not whole, or that Portcullis would not clear away, is none of its mirrors, and counts for nothing. */}}
+{{/* How it finds them in the LimitRange that mirrors one, as package quarantine writes it. Nobody requires anything of
+annotations: a LimitRange that is not whole, or that Portcullis would not clear away, is none of its mirrors, and counts for nothing. */}}
 {{- define "portcullis.policy.fields.mirror" -}}
 whole: >-
-  params.metadata.name.startsWith('portcullis-quarantine-') && has(params.data) && has(params.data.quarantine)
-  && has(params.data.kind) && has(params.data.name) && has(params.data.namespace) && has(params.data.uid)
-quarantine: params.data.quarantine
-kind: params.data.kind
-name: params.data.name
-namespace: params.data.namespace
-uid: params.data.uid
-hasNodeName: has(params.data.nodeName)
-nodeName: params.data.nodeName
-hasRunsOn: has(params.data.runsOn)
-runsOn: params.data.runsOn
-hasOperations: has(params.data.operations)
-operations: params.data.operations.split(',')
-hasExpiresAt: has(params.data.expiresAt)
-expiresAt: params.data.expiresAt
-hasReason: has(params.data.reason)
-reason: params.data.reason
-hasRule: has(params.data.rule)
-rule: params.data.rule
-hasDetection: has(params.data.detection)
-detection: params.data.detection
+  params.metadata.name.startsWith('portcullis-quarantine-') && has(params.metadata.annotations)
+  && 'portcullis.dev/quarantine' in params.metadata.annotations
+  && 'portcullis.dev/kind' in params.metadata.annotations
+  && 'portcullis.dev/name' in params.metadata.annotations
+  && 'portcullis.dev/namespace' in params.metadata.annotations
+  && 'portcullis.dev/uid' in params.metadata.annotations
+quarantine: params.metadata.annotations['portcullis.dev/quarantine']
+kind: params.metadata.annotations['portcullis.dev/kind']
+name: params.metadata.annotations['portcullis.dev/name']
+namespace: params.metadata.annotations['portcullis.dev/namespace']
+uid: params.metadata.annotations['portcullis.dev/uid']
+hasNodeName: "'portcullis.dev/nodeName' in params.metadata.annotations"
+nodeName: params.metadata.annotations['portcullis.dev/nodeName']
+hasRunsOn: "'portcullis.dev/runsOn' in params.metadata.annotations"
+runsOn: params.metadata.annotations['portcullis.dev/runsOn']
+hasOperations: "'portcullis.dev/operations' in params.metadata.annotations"
+operations: params.metadata.annotations['portcullis.dev/operations'].split(',')
+hasExpiresAt: "'portcullis.dev/expiresAt' in params.metadata.annotations"
+expiresAt: params.metadata.annotations['portcullis.dev/expiresAt']
+hasReason: "'portcullis.dev/reason' in params.metadata.annotations"
+reason: params.metadata.annotations['portcullis.dev/reason']
+hasRule: "'portcullis.dev/rule' in params.metadata.annotations"
+rule: params.metadata.annotations['portcullis.dev/rule']
+hasDetection: "'portcullis.dev/detection' in params.metadata.annotations"
+detection: params.metadata.annotations['portcullis.dev/detection']
 {{- end }}
 
 {{/* Whether the request is made by the subject, or leads into it. It is asked of every Quarantine at every
