@@ -124,7 +124,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a := h.judge(r, req)
-	body, err := encode(req.ID, a)
+	body, err := encode(req.ID, &a)
 	if err != nil {
 		// Nothing that a Judge returns can make this happen.
 		http.Error(w, "encode the answer: "+err.Error(), http.StatusInternalServerError)
@@ -220,6 +220,13 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	http.Error(w, call.Error(), call.status)
 }
 
+// The webhook's own audit annotations.
+const (
+	annotationSession  = "session"
+	annotationDecision = "decision"
+	annotationFailure  = "failure"
+)
+
 // answer is a verdict with all that goes around it.
 type answer struct {
 	verdict     Verdict
@@ -244,7 +251,7 @@ func (h *Handler) judge(r *http.Request, req *Request) answer {
 	if !v.Allowed {
 		a.decision, a.code, a.reason = "deny", http.StatusForbidden, metav1.StatusReasonForbidden
 	}
-	a.annotations["session"], a.annotations["decision"] = cmp.Or(v.Session, req.Session), a.decision
+	a.annotations[annotationSession], a.annotations[annotationDecision] = cmp.Or(v.Session, req.Session), a.decision
 	return a
 }
 
@@ -276,16 +283,16 @@ func (h *Handler) failed(req *Request, err error) answer {
 	}
 	h.metrics.failures.WithLabelValues(why).Inc()
 	h.opts.Logger.Error("request could not be judged", "session", req.Session, "failMode", string(h.opts.FailMode), "err", err)
-	a := answer{annotations: map[string]string{"session": req.Session, "failure": why}}
+	a := answer{annotations: map[string]string{annotationSession: req.Session, annotationFailure: why}}
 	if h.opts.FailMode == FailClosed {
 		a.verdict.Message = "Portcullis could not judge this request and is set to refuse in that case; its log tells more under session " + req.Session
 		a.code, a.reason = http.StatusInternalServerError, metav1.StatusReasonInternalError
-		a.annotations["decision"], a.decision = "deny", "failed-closed"
+		a.annotations[annotationDecision], a.decision = "deny", "failed-closed"
 		return a
 	}
 	a.verdict.Allowed = true
 	a.warnings = []string{"Portcullis could not judge this request and let it pass, session " + req.Session}
-	a.annotations["decision"], a.decision = "allow", "failed-open"
+	a.annotations[annotationDecision], a.decision = "allow", "failed-open"
 	return a
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	admission "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -159,7 +160,10 @@ func (r *request) request() *Request {
 }
 
 // encode is the review that answers.
-func encode(uid string, a answer) ([]byte, error) {
+func encode(uid string, a *answer) ([]byte, error) {
+	if body, ok := encodeUsual(uid, a); ok {
+		return body, nil
+	}
 	resp := &admission.AdmissionResponse{
 		UID: types.UID(uid), Allowed: a.verdict.Allowed, AuditAnnotations: a.annotations, Warnings: a.warnings,
 	}
@@ -172,4 +176,31 @@ func encode(uid string, a answer) ([]byte, error) {
 		TypeMeta: metav1.TypeMeta{APIVersion: reviewVersion, Kind: reviewKind},
 		Response: resp,
 	})
+}
+
+// encodeUsual is the answer to nearly all requests, which pass without further words, as json.Marshal would have it.
+// It is there because that takes five times as long.
+func encodeUsual(uid string, a *answer) (body []byte, ok bool) {
+	session, decision := a.annotations[annotationSession], a.annotations[annotationDecision]
+	if !a.verdict.Allowed || len(a.warnings) > 0 || len(a.annotations) != 2 || !isPlain(uid) || !isPlain(session) || !isPlain(decision) {
+		return nil, false
+	}
+	body = make([]byte, 0, 256)
+	for _, text := range [...]string{
+		`{"kind":"` + reviewKind + `","apiVersion":"` + reviewVersion + `","response":{"uid":"`, uid,
+		`","allowed":true,"auditAnnotations":{"` + annotationDecision + `":"`, decision, `","` + annotationSession + `":"`, session, `"}}}`,
+	} {
+		body = append(body, text...)
+	}
+	return body, true
+}
+
+// isPlain reports whether a text stands for itself in JSON.
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c >= utf8.RuneSelf || strings.IndexByte(`"\<>&`, c) >= 0 {
+			return false
+		}
+	}
+	return true
 }

@@ -3,12 +3,14 @@ package webhook
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	admission "k8s.io/api/admission/v1"
 )
 
 // reviews are recorded ones, as API servers send them and indented.
@@ -143,4 +145,53 @@ func BenchmarkDecode(b *testing.B) {
 			}
 		}
 	})
+}
+
+// What is written without json.Marshal is what that would write, and everything else is left to it.
+func TestTheUsualAnswerIsWrittenAsJSON(t *testing.T) {
+	usual := func(change func(*answer)) *answer {
+		a := &answer{verdict: Verdict{Allowed: true}, annotations: map[string]string{"session": "s-1", "decision": "allow"}, decision: "allow"}
+		change(a)
+		return a
+	}
+	for name, tt := range map[string]struct {
+		uid     string
+		answer  *answer
+		isUsual bool
+	}{
+		"usual":             {"u-1", usual(func(*answer) {}), true},
+		"another decision":  {"", usual(func(a *answer) { a.annotations["decision"] = "deny" }), true},
+		"a quote":           {`u"`, usual(func(*answer) {}), false},
+		"a letter":          {"u", usual(func(a *answer) { a.annotations["session"] = "é" }), false},
+		"a character":       {"u\n", usual(func(*answer) {}), false},
+		"HTML":              {"u", usual(func(a *answer) { a.annotations["session"] = "<" }), false},
+		"a denial":          {"u", usual(func(a *answer) { a.verdict, a.code = Verdict{Message: "no"}, 403 }), false},
+		"a warning":         {"u", usual(func(a *answer) { a.warnings = []string{"w"} }), false},
+		"more annotations":  {"u", usual(func(a *answer) { a.annotations["rule"] = "r" }), false},
+		"other annotations": {"u", usual(func(a *answer) { a.annotations = map[string]string{"session": "s", "failure": "f", "decision": "d"} }), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, got := encodeUsual(tt.uid, tt.answer); got != tt.isUsual {
+				t.Errorf("it is usual: %v, want %v", got, tt.isUsual)
+			}
+			body, err := encode(tt.uid, tt.answer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var review admission.AdmissionReview
+			if err = json.Unmarshal(body, &review); err != nil {
+				t.Fatalf("%q: %v", body, err)
+			}
+			want, err := json.Marshal(review)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), string(body)); diff != "" {
+				t.Errorf("(-json.Marshal +encode):\n%s", diff)
+			}
+			if string(review.Response.UID) != tt.uid || review.Response.Allowed != tt.answer.verdict.Allowed || !maps.Equal(review.Response.AuditAnnotations, tt.answer.annotations) {
+				t.Errorf("%q says %+v", body, review.Response)
+			}
+		})
+	}
 }

@@ -297,6 +297,7 @@ func (k *Killer) due() []*pending {
 		} else if now.After(p.deadline) {
 			delete(k.pending, id)
 			k.outcomes.WithLabelValues(outcomeNeverBegan).Inc()
+			k.Logger.Warn("session was to end, and none of its processes is known for sure: if it has any, they go on", "session", id, "by", p.order.By)
 		}
 	}
 	return due

@@ -494,7 +494,7 @@ type lines struct {
 	rest bytes.Buffer
 }
 
-func newLines(t *testing.T) *lines { return &lines{t: t, text: make(chan string, 100)} }
+func newLines(t *testing.T) *lines { return &lines{t: t, text: make(chan string, 10_000)} }
 
 func (l *lines) Write(p []byte) (int, error) {
 	l.rest.Write(p)
@@ -574,6 +574,7 @@ func TestFollowForPrograms(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
+	<-s.left // Else it may be the first one that takes the next change.
 	if s.filters[0].User != "alice" {
 		t.Errorf("filter %+v", s.filters[0])
 	}

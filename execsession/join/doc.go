@@ -47,6 +47,7 @@
 // # Nobody asked
 //
 // A root that nothing can explain is unaudited, once the audit stream has told everything up to StartLag after it
-// began. Where there are more roots than requests, one of them is: the newest are taken for it. While the audit stream is blind, or
+// began. Where there are more roots than requests, one of them is: the newest are taken for it. A busy node begins late what many ask for
+// at once, so an open request that may have no process yet counts there, however late the root is. While the audit stream is blind, or
 // before the engine began, that is not told: the verdict says that there is a hole.
 package join

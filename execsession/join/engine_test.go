@@ -115,6 +115,13 @@ func TestLateProcessesOfABurstAreNotTakenForUnaudited(t *testing.T) {
 		e.Opened(id, at(1000))
 		e.Root(sh(fmt.Sprintf("r%02d", i), 2000+i*300)) // The last one begins 10.7 seconds later.
 	}
+	// At the edge of the usual time: only the one that was opened last can have started these two usually.
+	e.Request(ask("q-last", "alice", 50))
+	e.Opened("q-last", at(1500))
+	e.Request(ask("q-other", "bob", 50))
+	e.Opened("q-other", at(1000))
+	e.Root(sh("edge-1", 6300))
+	e.Root(sh("edge-2", 6310))
 	got := verdicts{}
 	got.until(e, 60_000)
 	for id, v := range got {

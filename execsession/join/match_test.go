@@ -62,16 +62,7 @@ func TestPossibleIsWhatSomeMatchingHas(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	matched := 0
 	for range 20_000 {
-		g := &graph{rows: 1 + r.IntN(5), columns: 1 + r.IntN(6)}
-		for range g.rows {
-			var edges []int
-			for column := range g.columns {
-				if r.IntN(3) == 0 {
-					edges = append(edges, column)
-				}
-			}
-			g.edges = append(g.edges, edges)
-		}
+		g := anyGraph(r)
 		want := make([][]int, g.rows)
 		found := false
 		everyMatching(g, 0, make([]bool, g.columns), nil, func(columnOf []int) {
@@ -99,5 +90,49 @@ func TestPossibleIsWhatSomeMatchingHas(t *testing.T) {
 	}
 	if matched < 1000 {
 		t.Errorf("only %d were matched", matched)
+	}
+}
+
+func anyGraph(r *rand.Rand) *graph {
+	g := &graph{rows: 1 + r.IntN(5), columns: 1 + r.IntN(6)}
+	for range g.rows {
+		var edges []int
+		for column := range g.columns {
+			if r.IntN(3) == 0 {
+				edges = append(edges, column)
+			}
+		}
+		g.edges = append(g.edges, edges)
+	}
+	return g
+}
+
+// TestSpareIsWhatALargestMatchingCanDoWithout takes each column away in turn.
+func TestSpareIsWhatALargestMatchingCanDoWithout(t *testing.T) {
+	t.Parallel()
+	size := func(g *graph) int {
+		n := 0
+		columnOf, _ := g.matching()
+		for _, column := range columnOf {
+			if column >= 0 {
+				n++
+			}
+		}
+		return n
+	}
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 20_000 {
+		g := anyGraph(r)
+		columnOf, _ := g.matching()
+		spare := g.spare(columnOf)
+		for column := range g.columns {
+			less := &graph{rows: g.rows, columns: g.columns}
+			for _, edges := range g.edges {
+				less.edges = append(less.edges, slices.DeleteFunc(slices.Clone(edges), func(c int) bool { return c == column }))
+			}
+			if want := size(less) == size(g); spare.has(column) != want {
+				t.Fatalf("%v: column %d is spare: %v, want %v", g.edges, column, spare.has(column), want)
+			}
+		}
 	}
 }

@@ -37,6 +37,8 @@ type component struct {
 	graph    graph
 	// others are, of each root, requests that may have no root at the usual time, and can have started it late.
 	others [][]*request
+	// surplus roots are more than there are requests, late ones included.
+	surplus int
 }
 
 // resolve judges a zone, and returns what has changed.
@@ -130,10 +132,11 @@ func (e *Engine) components(z *zone) []component {
 				usual.edges[i] = append(usual.edges[i], j)
 			case loose:
 				late[i] = append(late[i], j)
+			case not:
 			}
 		}
 	}
-	idle := idleOf(&usual, late)
+	left := busy(z, &usual, late)
 	index := map[int]int{}
 	var all []component
 	place := make([]int, columns)
@@ -160,13 +163,14 @@ func (e *Engine) components(z *zone) []component {
 			edges = append(edges, place[j])
 		}
 		for _, j := range late[i] {
-			if idle.has(j) {
-				others = append(others, z.requests[j])
-			}
+			others = append(others, z.requests[j])
 		}
 		c.roots = append(c.roots, r)
 		c.graph.edges = append(c.graph.edges, edges)
 		c.others = append(c.others, others)
+		if left[i] {
+			c.surplus++
+		}
 	}
 	for i := range all {
 		all[i].graph.rows, all[i].graph.columns = len(all[i].roots), len(all[i].requests)
@@ -174,13 +178,31 @@ func (e *Engine) components(z *zone) []component {
 	return all
 }
 
-// idleOf are the requests that may have started nothing at the usual time: on a busy node, the processes of many that ask at once begin late.
-func idleOf(usual *graph, late [][]int) set {
-	if !slices.ContainsFunc(late, func(of []int) bool { return len(of) > 0 }) {
-		return newSet(usual.columns) // Nobody asks.
+// busy looks at what a busy node does, where the processes of many that ask at once begin late. It leaves of late only the requests
+// that may have started nothing at the usual time, and says which roots have no request of their own even if those may have
+// begun late: of several those without any usual one, and of these the newest.
+func busy(z *zone, usual *graph, late [][]int) (left []bool) {
+	usualOf, _ := usual.matching()
+	idle := usual.spare(usualOf)
+	order := make([]int, usual.rows)
+	for i := range order {
+		order[i] = i
 	}
-	columnOf, _ := usual.matching()
-	return usual.spare(columnOf)
+	has := func(i int) int { return min(len(usual.edges[i]), 1) } // any usual one
+	slices.SortFunc(order, func(a, b int) int {
+		return cmp.Or(cmp.Compare(has(b), has(a)), z.roots[a].Start.At.Compare(z.roots[b].Start.At), cmp.Compare(z.roots[a].ID, z.roots[b].ID))
+	})
+	all := graph{rows: usual.rows, columns: usual.columns, edges: make([][]int, usual.rows)}
+	for at, i := range order {
+		late[i] = slices.DeleteFunc(late[i], func(j int) bool { return !idle.has(j) })
+		all.edges[at] = slices.Concat(usual.edges[i], late[i])
+	}
+	left = make([]bool, usual.rows)
+	columnOf, _ := all.matching()
+	for at, column := range columnOf {
+		left[order[at]] = column < 0
+	}
+	return left
 }
 
 // sure is what is known of a component as a whole.
@@ -196,8 +218,6 @@ type sure struct {
 	byEnds [][]int
 	// heard: all requests that can explain one of the roots are known.
 	heard bool
-	// surplus roots are more than there are requests.
-	surplus int
 }
 
 func (e *Engine) judge(z *zone, c *component) []Verdict {
@@ -209,7 +229,7 @@ func (e *Engine) judge(z *zone, c *component) []Verdict {
 	for i := range c.roots {
 		verdicts[i] = e.judgeRoot(z, c, s, i)
 	}
-	e.findUnaudited(z, c, s, verdicts)
+	e.findUnaudited(z, c, verdicts)
 	return verdicts
 }
 
@@ -220,11 +240,6 @@ func (e *Engine) sure(c *component) *sure {
 	}
 	s.mine, s.matched = c.graph.matching()
 	if !s.matched {
-		for _, column := range s.mine {
-			if column < 0 {
-				s.surplus++
-			}
-		}
 		s.possible = c.graph.edges
 		return s
 	}
@@ -281,7 +296,7 @@ func (e *Engine) judgeRoot(z *zone, c *component, s *sure, i int) Verdict {
 			possible = decided
 		}
 	}
-	why := e.doubt(z, r, s, possible, c.others[i])
+	why := e.doubt(c, r, s, possible, c.others[i])
 	all := slices.Concat(possible, c.others[i])
 	v.Requests = ids(all)
 	if why == "" {
@@ -328,13 +343,14 @@ func (e *Engine) judgeAlone(r *root, v Verdict, told bool) Verdict {
 }
 
 // doubt is what keeps a root from having an exact user, empty if nothing does.
-func (e *Engine) doubt(z *zone, r *root, s *sure, possible, others []*request) string {
+func (e *Engine) doubt(c *component, r *root, s *sure, possible, others []*request) string {
+	z := r.zone
 	switch {
-	case !s.matched && len(possible) > 0:
+	case c.surplus > 0:
 		return whyTooMany
 	case users(slices.Concat(possible, others)) > 1:
 		return whySeveral
-	case len(possible) == 0 || len(others) > 0:
+	case !s.matched || len(others) > 0:
 		return whyLoose
 	case r.Probe:
 		return whyProbe
@@ -361,8 +377,8 @@ func (e *Engine) doubt(z *zone, r *root, s *sure, possible, others []*request) s
 
 // findUnaudited marks the newest of more roots than there are requests, once no more requests are to be
 // expected.
-func (e *Engine) findUnaudited(z *zone, c *component, s *sure, verdicts []Verdict) {
-	if s.surplus == 0 || len(c.requests) == 0 {
+func (e *Engine) findUnaudited(z *zone, c *component, verdicts []Verdict) {
+	if c.surplus == 0 || len(c.requests) == 0 {
 		return
 	}
 	order := make([]int, len(c.roots))
@@ -375,7 +391,7 @@ func (e *Engine) findUnaudited(z *zone, c *component, s *sure, verdicts []Verdic
 	slices.SortFunc(order, func(a, b int) int {
 		return cmp.Or(c.roots[b].Start.At.Compare(c.roots[a].Start.At), cmp.Compare(c.roots[a].ID, c.roots[b].ID))
 	})
-	for _, i := range order[:s.surplus] {
+	for _, i := range order[:c.surplus] {
 		verdicts[i].Unaudited, verdicts[i].OneOf = true, true
 	}
 }

@@ -33,7 +33,7 @@ func (w *world) deployDoors(t *testing.T, name string, namespaces ...string) []v
 	}
 	ctx := step(t)
 	w.check(t, w.Deploy(ctx, manifests...))
-	var victims []victim
+	victims := make([]victim, 0, len(namespaces))
 	for _, namespace := range namespaces {
 		pod, err := w.Admin().Pod(ctx, namespace, name)
 		w.check(t, err)
@@ -54,7 +54,7 @@ func testDoors(t *testing.T, w *world) {
 	r, err := w.Admin().Must(step(t), "portcullisctl", "quarantine", "add", "pod", shut.name, "-n", shut.namespace, "--reason", "a test of doors", "-o", "json")
 	w.check(t, err)
 	name := field(t, r.Stdout, "metadata", "name")
-	t.Cleanup(func() { _, _ = w.Admin().Run(step(t), "kubectl", "delete", "quarantine", name, "--ignore-not-found") })
+	w.releaseAtEnd(t, name)
 	w.awaitVerdict(t, mallory, shut.execRequest(), name)
 	w.awaitVerdict(t, mallory, nodeDoors(shut)[0], name) // Its node is known a moment later.
 
@@ -108,8 +108,7 @@ func testDoors(t *testing.T, w *world) {
 func podDoors(v victim) []request {
 	namespace := "/api/v1/namespaces/" + v.namespace
 	pod, service := namespace+"/pods/", namespace+"/services/"
-	var all []request
-	for _, path := range []string{
+	paths := []string{
 		pod + v.name + "/exec?command=id&stdout=true",
 		pod + v.name + "/exec?command=sh&stdin=true&stdout=true&tty=true&container=main",
 		pod + v.name + "/attach?stdout=true",
@@ -121,18 +120,15 @@ func podDoors(v victim) []request {
 		pod + "https:" + v.name + ":/proxy/",
 		service + v.name + ":8080/proxy/",
 		service + "http:" + v.name + ":8080/proxy//",
-	} {
-		all = append(all, get(path), post(path))
 	}
-	return all
+	return bothMethods(paths)
 }
 
 // nodeDoors are the kubelet's own doors, by way of the API server. The first does something.
 func nodeDoors(v victim) []request {
 	node := "/api/v1/nodes/"
 	into := v.namespace + "/" + v.name
-	all := []request{post(node + v.Node + "/proxy/run/" + into + "/main?cmd=id")}
-	for _, path := range []string{
+	paths := []string{
 		v.Node + "/proxy/exec/" + into + "/main?command=id&output=1",
 		v.Node + "/proxy/run/" + into + "/" + v.UID + "/main?cmd=id",
 		v.Node + "/proxy/exec/" + into + "/" + v.UID + "/main?command=id&output=1",
@@ -145,8 +141,18 @@ func nodeDoors(v victim) []request {
 		v.Node + "/proxy/portForward/" + into,
 		v.Node + "/proxy/portForward/" + into + "/" + v.UID + "?port=8080",
 		v.Node + "/proxy/cri/exec/token",
-	} {
-		all = append(all, get(node+path), post(node+path))
+	}
+	for i := range paths {
+		paths[i] = node + paths[i]
+	}
+	return append([]request{post(node + v.Node + "/proxy/run/" + into + "/main?cmd=id")}, bothMethods(paths)...)
+}
+
+// bothMethods are the methods that streams begin with.
+func bothMethods(paths []string) []request {
+	all := make([]request, 0, 2*len(paths))
+	for _, path := range paths {
+		all = append(all, get(path), post(path))
 	}
 	return all
 }
@@ -195,18 +201,24 @@ func testKubectlDoors(t *testing.T, w *world, shut, twin victim, name string) {
 		if r.Stdout != "inside\n" {
 			t.Errorf("the exec by %s showed %q", protocol, r.Stdout)
 		}
-		for door, shows := range map[string][]string{
+		for shows, args := range map[string][]string{
 			"tick":            {"attach", "-n", twin.namespace, twin.name},
 			"Forwarding from": {"port-forward", "-n", twin.namespace, twin.name, ":8080"},
 		} {
-			terminal, err := user.Terminal(step(t), shows...)
-			w.check(t, err)
-			w.check(t, terminal.Expect(step(t), door))
-			terminal.Close()
+			w.glimpse(t, user, shows, args...)
 		}
 		_, err = user.Must(step(t), "kubectl", debug(twin, "debugger-"+strings.ToLower(protocol))...)
 		w.check(t, err)
 	}
+}
+
+// glimpse runs kubectl on a terminal until that shows something.
+func (w *world) glimpse(t *testing.T, user harness.User, shows string, args ...string) {
+	t.Helper()
+	terminal, err := user.Terminal(step(t), args...)
+	w.check(t, err)
+	defer terminal.Close()
+	w.check(t, terminal.Expect(step(t), shows))
 }
 
 // testRefusedOnce counts what people did: kubectl asks again, by the other protocol, when it is refused.
@@ -218,8 +230,8 @@ func testRefusedOnce(t *testing.T, w *world, shut, twin victim) {
 	before, err := server.Metric(step(t), series)
 	w.check(t, err)
 	for _, command := range []string{"id", "whoami", "hostname"} {
-		r, err := w.mallory.Run(step(t), "kubectl", "exec", "-n", shut.namespace, shut.name, "--", command)
-		w.check(t, err)
+		r, failed := w.mallory.Run(step(t), "kubectl", "exec", "-n", shut.namespace, shut.name, "--", command)
+		w.check(t, failed)
 		if r.Code == 0 {
 			t.Errorf("%s was run in a pod in quarantine", command)
 		}

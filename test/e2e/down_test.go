@@ -41,8 +41,11 @@ func testDown(t *testing.T, w *world) {
 		for _, r := range append(downDoors(shut), nodeDoors(shut)...) {
 			w.expectRefused(t, mallory, r, "down-pod")
 		}
-		for _, r := range append(downDoors(twin), nodeDoors(twin)...) {
+		for _, r := range downDoors(twin) {
 			w.expectRefused(t, oscar, r, "down-user")
+		}
+		for _, r := range nodeDoors(twin) { // The node's are shut by either.
+			w.expectRefused(t, oscar, r, "down-user", "down-pod")
 		}
 		w.expectOpen(t, glass, shut.execRequest())
 		for _, r := range downDoors(twin) {

@@ -45,8 +45,10 @@ func testKill(t *testing.T, w *world) {
 	})
 	t.Run("one that begins later", func(t *testing.T) { testKillLate(t, w, alice) })
 	t.Run("impersonation", func(t *testing.T) {
+		v := w.deploy(t, "web-2", "killed")[0]
 		w.quarantine(t, "impersonator", `{kind: User, name: mallory}`)
-		w.awaitVerdict(t, w.personOf(t, w.mallory), v.execRequest(), "impersonator")
+		mallory := w.personOf(t, w.mallory)
+		w.awaitVerdict(t, mallory, v.execRequest(), "impersonator")
 		// Admission sees alice, and nobody else.
 		shell, err := w.mallory.Terminal(step(t), "exec", "-it", "-n", v.namespace, v.name, "--as=alice", "--as-group=devs", "--", "bash", "--norc")
 		w.check(t, err)
@@ -56,6 +58,8 @@ func testKill(t *testing.T, w *world) {
 		if code != killed || !strings.Contains(shell.Output(), "impersonator") {
 			t.Errorf("exit status %d, want %d:\n%s", code, killed, shell.Output())
 		}
+		w.release(t, "impersonator")
+		w.awaitVerdict(t, mallory, v.execRequest(), "")
 	})
 }
 

@@ -3,9 +3,11 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +31,19 @@ spec:
   subject: `+subject+`
   reason: written by hand for `+name+`
 `+strings.Join(more, "\n")))
-	t.Cleanup(func() { _, _ = w.Admin().Run(step(t), "kubectl", "delete", "quarantine", name, "--ignore-not-found") })
+	w.releaseAtEnd(t, name)
+}
+
+// releaseAtEnd deletes a quarantine when the test has ended.
+func (w *world) releaseAtEnd(t *testing.T, name string) {
+	t.Helper()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), limit) // The test's own is over.
+		defer cancel()
+		if _, err := w.Admin().Must(ctx, "kubectl", "delete", "quarantine", name, "--ignore-not-found"); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // release deletes one as anybody does.
@@ -50,11 +64,12 @@ func (v victim) execRequest() request {
 	return get("/api/v1/namespaces/" + v.namespace + "/pods/" + v.name + "/exec?command=true&stdout=true")
 }
 
-// expectRefused wants the refusal by a quarantine.
-func (w *world) expectRefused(t *testing.T, who person, r request, name string) {
+// expectRefused wants the refusal by a quarantine, one of the names.
+func (w *world) expectRefused(t *testing.T, who person, r request, names ...string) {
 	t.Helper()
-	if got := w.ask(t, who, r); got.Code != http.StatusForbidden || !refusedBy(got.Body, name) {
-		t.Errorf("%s: %s was not refused by quarantine %s: %d %s", who.Name, r, name, got.Code, got.Body)
+	got := w.ask(t, who, r)
+	if got.Code != http.StatusForbidden || !slices.ContainsFunc(names, func(name string) bool { return refusedBy(got.Body, name) }) {
+		t.Errorf("%s: %s was not refused by quarantine %s: %d %s", who.Name, r, strings.Join(names, " or "), got.Code, got.Body)
 	}
 }
 

@@ -99,10 +99,7 @@ func testSessions(t *testing.T, w *world) {
 		}, "exec", "ls"},
 		"exec": {func(t *testing.T) { w.quietly(t, v, "uname -a; true") }, "exec", "uname"},
 		"attach": {func(t *testing.T) {
-			terminal, err := w.mallory.Terminal(step(t), append([]string{"attach"}, in...)...)
-			w.check(t, err)
-			w.check(t, terminal.Expect(step(t), "tick"))
-			terminal.Close()
+			w.glimpse(t, w.mallory, "tick", append([]string{"attach"}, in...)...)
 		}, "attach", ""},
 		"debug": {func(t *testing.T) {
 			_, err := w.mallory.Must(step(t), "kubectl", append(append([]string{"debug"}, in...), "--image=localhost/shell:1", "--image-pull-policy=Never", "--container=debugger", "--", "sh", "-c", "whoami; true")...)
@@ -113,10 +110,7 @@ func testSessions(t *testing.T, w *world) {
 			w.check(t, err)
 		}, "exec", "tar"},
 		"port-forward": {func(t *testing.T) {
-			terminal, err := w.mallory.Terminal(step(t), append(append([]string{"port-forward"}, in...), ":8080")...)
-			w.check(t, err)
-			w.check(t, terminal.Expect(step(t), "Forwarding from"))
-			terminal.Close()
+			w.glimpse(t, w.mallory, "Forwarding from", "port-forward", "-n", v.namespace, v.name, ":8080")
 		}, "portforward", ""},
 	} {
 		t.Run(kind, func(t *testing.T) {
