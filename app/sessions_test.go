@@ -1,6 +1,8 @@
 package app
 
 import (
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,11 +49,23 @@ func TestHowFarTheAuditStreamHasCome(t *testing.T) {
 func TestReviewsAreToldInTheirOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var told []string
-		q := &reviews{tell: func(r *admission.Review) { told = append(told, r.Session) }}
+		var (
+			mutex sync.Mutex
+			told  []string
+		)
+		heard := func() []string {
+			mutex.Lock()
+			defer mutex.Unlock()
+			return slices.Clone(told)
+		}
+		q := &reviews{tell: func(r *admission.Review) {
+			mutex.Lock()
+			defer mutex.Unlock()
+			told = append(told, r.Session)
+		}}
 		q.add(admission.Review{Session: "1"})
 		q.add(admission.Review{Session: "2"})
-		if len(told) > 0 {
+		if len(heard()) > 0 {
 			t.Error("the answer waits for the sessions")
 		}
 		time.Sleep(reviewsWait)
@@ -59,13 +73,13 @@ func TestReviewsAreToldInTheirOrder(t *testing.T) {
 		for range reviewsQueued {
 			q.add(admission.Review{Session: "3"})
 		}
-		if len(told) != 2+reviewsQueued || told[0] != "1" || told[1] != "2" || told[2] != "3" {
-			t.Errorf("told %d, at first %q", len(told), told[:3])
+		if got := heard(); len(got) != 2+reviewsQueued || !slices.Equal(got[:3], []string{"1", "2", "3"}) {
+			t.Errorf("told %d", len(got))
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(told) != 2+reviewsQueued {
-			t.Errorf("told %d", len(told))
+		if got := heard(); len(got) != 2+reviewsQueued {
+			t.Errorf("told %d", len(got))
 		}
 	})
 }

@@ -69,12 +69,16 @@ func (t *Tracker) beginContainer(e *event.Event) {
 	t.judgeDebugRun(r, asks)
 }
 
-// judgeDebug judges the sessions in the containers that a request adds, of which more is known now.
+// judgeDebug judges the sessions in the containers that a request adds, of which more is known now. Its own may have ended: a short
+// command is over before the audit stream tells of it.
 func (t *Tracker) judgeDebug(q *ask) {
+	if r := q.record.run; r != nil && r.debug {
+		t.judgeDebugRun(r, t.debugs[debugKey(&q.pod, r.container.Name)])
+	}
 	for _, c := range q.new {
 		asks := t.debugs[debugKey(&q.pod, c.Name)]
 		for r := range t.running[q.pod.UID] {
-			if r.debug && r.container.Name == c.Name {
+			if r.debug && r.container.Name == c.Name && r != q.record.run {
 				t.judgeDebugRun(r, asks)
 			}
 		}

@@ -340,6 +340,24 @@ func TestDebugContainersAreTheirRequests(t *testing.T) {
 	s.want("s-1", "exact alice")
 }
 
+// TestADebugContainerMayEndBeforeItsAuditEventComes: a short command is over before the API server sends its batch.
+func TestADebugContainerMayEndBeforeItsAuditEventComes(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, nil)
+	s.tracker.Admitted(Admission{
+		Session: "s-1", Door: DoorDebug, Time: at(1000), Pod: cart, User: "alice", Allowed: true, NewContainers: []NewContainer{{Name: "debugger-x", Image: "busybox", Command: []string{"id"}}},
+	})
+	main := s.process(1200, "e-1", "e-1", 0, event.BeganContainer, "id")
+	main.Container.Name = "debugger-x"
+	s.tracker.Enrich(main)
+	s.exit(1300, "e-1", "e-1", 0)
+	s.until(1900)
+	done := s.audit("ResponseComplete", 990, 2000, "s-1", "alice", DoorDebug, "", 200)
+	done.Audit.Verb = "patch"
+	s.tracker.Enrich(done)
+	s.want("s-1", "exact alice")
+}
+
 func TestContainersOwnProcessesAreNoSessions(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, nil)

@@ -36,7 +36,7 @@ func TestARequestIsReadFromItsEvent(t *testing.T) {
 		if want.Door == DoorEphemeralContainers { // They are in the body, which is not read again.
 			ignored = append(ignored, "Container", "Command", "Stdin", "TTY")
 		}
-		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Request{}, ignored...), cmpopts.EquateEmpty()); diff != "" {
+		if diff := cmp.Diff(*want, got, cmpopts.IgnoreFields(Request{}, ignored...), cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%s (-review +event):\n%s", file, diff)
 		}
 	}

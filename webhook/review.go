@@ -179,7 +179,7 @@ func encode(uid string, a *answer) ([]byte, error) {
 }
 
 // encodeUsual is the answer to nearly all requests, which pass without further words, as json.Marshal would have it.
-// It is there because that takes five times as long.
+// json.Marshal, which sorts the annotations by reflection, was a fiftieth of what a verdict takes of a processor.
 func encodeUsual(uid string, a *answer) (body []byte, ok bool) {
 	session, decision := a.annotations[annotationSession], a.annotations[annotationDecision]
 	if !a.verdict.Allowed || len(a.warnings) > 0 || len(a.annotations) != 2 || !isPlain(uid) || !isPlain(session) || !isPlain(decision) {

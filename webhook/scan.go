@@ -14,9 +14,9 @@ const (
 	maxDepth = 32
 )
 
-// scanned reads the reviews that API servers usually send, some ten times as fast as encoding/json: that took a third
-// of the time of a verdict. It knows nothing that encoding/json does not. Whatever is unusual, valid or not, it leaves
-// to that, and says false.
+// scanned reads the reviews that API servers usually send, in less than half of the time of encoding/json, which was a
+// tenth of what a verdict takes of a processor. It knows nothing that encoding/json does not. Whatever is unusual,
+// valid or not, it leaves to that, and says false.
 func scanned(body []byte) (rev review, ok bool) {
 	if len(body) > maxScanned {
 		return review{}, false

@@ -59,9 +59,15 @@ func (n *node) List(f execsession.Filter) []execsession.Document {
 	return out
 }
 
-func (n *node) Killed(id, by string, _ time.Time) { n.killed = append(n.killed, id+" by "+by) }
+func (n *node) Killed(id, by string, _ time.Time) {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	n.killed = append(n.killed, id+" by "+by)
+}
 
 func (n *node) SessionKilled(_ event.Pod, session, why string) {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
 	n.announce = append(n.announce, session+": "+why)
 }
 
@@ -149,6 +155,8 @@ func TestTheSessionsOfADetectionEnd(t *testing.T) {
 		n.add(execsession.Document{ID: "s-2", State: execsession.StateOpen, Started: time.Now().Add(-time.Hour)}, true)
 		k.End(about("s-1", "s-1"), Reach{})
 		expect(t, n, "e-s-1")
+		n.mutex.Lock()
+		defer n.mutex.Unlock()
 		got := n.ended[0]
 		want := collector.Session{Node: "n1", EntityID: "e-s-1", ContainerID: "c", PodUID: "u", Reason: "Portcullis has ended this session: Title (rule r), detection d"}
 		if got != want {

@@ -138,7 +138,7 @@ func (r *rig) get(path string) *http.Response {
 // text wants an answer with a status, and returns it.
 func (r *rig) text(path string, status int) string {
 	r.t.Helper()
-	resp := r.get(path)
+	resp := r.get(path) //nolint:bodyclose // get sees to it
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		r.t.Fatalf("get %s: %v", path, err)
@@ -156,7 +156,7 @@ func two() *sessions {
 func TestListIsOneDocumentALine(t *testing.T) {
 	s := two()
 	r := serve(t, s, true, nil)
-	resp := r.get("/sessions")
+	resp := r.get("/sessions") //nolint:bodyclose // get sees to it
 	if got := resp.Header.Get("Content-Type"); got != "application/x-ndjson" {
 		t.Errorf("content type %q", got)
 	}
@@ -241,7 +241,7 @@ func TestWhatCannotBeReadIsRefused(t *testing.T) {
 
 func TestOneHasEverything(t *testing.T) {
 	r := serve(t, two(), true, nil)
-	resp := r.get("/sessions/s-2")
+	resp := r.get("/sessions/s-2") //nolint:bodyclose // get sees to it
 	if got := resp.Header.Get("Content-Type"); got != "application/json" {
 		t.Errorf("content type %q", got)
 	}
@@ -323,14 +323,14 @@ func TestFollowOutlivesTheServersTimeouts(t *testing.T) {
 func TestAStreamEndsWithItsSourceAndTheServer(t *testing.T) {
 	s := newSessions()
 	r := serve(t, s, true, nil)
-	behind, _ := r.follow("")
+	behind, _ := r.follow("") //nolint:bodyclose // follow sees to it
 	behind.next()
 	close(s.changes) // as for a reader who is too slow
 	behind.end()
 	<-s.left
 
 	s.changes = make(chan execsession.Document)
-	stopped, _ := r.follow("")
+	stopped, _ := r.follow("") //nolint:bodyclose // follow sees to it
 	stopped.next()
 	r.stop()
 	stopped.end()

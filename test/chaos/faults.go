@@ -117,7 +117,7 @@ const pointTries = 3
 func (s *suite) killAtThis(ctx context.Context, p point) (hit bool, err error) {
 	s.wait(ctx, 500*time.Millisecond)
 	if p.after != "" {
-		if _, err := s.dieAt(ctx, p.after); err != nil {
+		if _, err = s.dieAt(ctx, p.after); err != nil {
 			return false, err
 		}
 		s.server.start() //nolint:contextcheck // the process ends with the suite, not with a context

@@ -18,10 +18,16 @@ type victim struct {
 // deploy starts pods of one name, one in each of the namespaces.
 func (w *world) deploy(t *testing.T, name string, namespaces ...string) []victim {
 	t.Helper()
+	return w.deployAs(t, func(namespace, name string) string { return harness.Workload(namespace, name, "web") }, name, namespaces...)
+}
+
+// deployAs is deploy for pods of another manifest.
+func (w *world) deployAs(t *testing.T, manifest func(namespace, name string) string, name string, namespaces ...string) []victim {
+	t.Helper()
 	ctx := step(t)
 	manifests := make([]string, 0, len(namespaces))
 	for _, namespace := range namespaces {
-		manifests = append(manifests, harness.Workload(namespace, name, "web"))
+		manifests = append(manifests, manifest(namespace, name))
 	}
 	w.check(t, w.Deploy(ctx, manifests...))
 	victims := make([]victim, 0, len(namespaces))
@@ -122,17 +128,18 @@ func (w *world) expectQuiet(t *testing.T, rule string, v victim) {
 	}
 }
 
-// expectOnce fails if a rule has not made exactly one detection on a pod.
+// expectOnce fails if a rule has not made exactly one detection on a pod. One that comes again, because more is known of
+// it, has the same ID.
 func (w *world) expectOnce(t *testing.T, rule string, v victim) {
 	t.Helper()
-	n := 0
+	found := map[string]string{}
 	for _, d := range w.detections.All() {
 		if of(rule, v)(d) {
-			n++
+			found[d.Document.Portcullis.Detection.ID] = string(d.Raw)
 		}
 	}
-	if n != 1 {
-		t.Errorf("rule %s made %d detections on %s/%s, want 1", rule, n, v.namespace, v.name)
+	if len(found) != 1 {
+		t.Errorf("rule %s made %d detections on %s/%s, want 1:\n%v", rule, len(found), v.namespace, v.name, found)
 	}
 }
 

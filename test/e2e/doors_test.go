@@ -24,27 +24,9 @@ spec:
 `
 }
 
-// deployDoors starts such pods of one name.
-func (w *world) deployDoors(t *testing.T, name string, namespaces ...string) []victim {
-	t.Helper()
-	manifests := make([]string, 0, len(namespaces))
-	for _, namespace := range namespaces {
-		manifests = append(manifests, doorPod(namespace, name))
-	}
-	ctx := step(t)
-	w.check(t, w.Deploy(ctx, manifests...))
-	victims := make([]victim, 0, len(namespaces))
-	for _, namespace := range namespaces {
-		pod, err := w.Admin().Pod(ctx, namespace, name)
-		w.check(t, err)
-		victims = append(victims, victim{namespace, name, pod})
-	}
-	return victims
-}
-
 // testDoors tries every way into a pod in quarantine, and the same ways into its twin.
 func testDoors(t *testing.T, w *world) {
-	pods := w.deployDoors(t, "door-0", "shut", "open")
+	pods := w.deployAs(t, doorPod, "door-0", "shut", "open")
 	shut, twin := pods[0], pods[1]
 	mallory := w.personOf(t, w.mallory)
 	for _, r := range nodeDoors(shut) { // Else their refusal would prove nothing.

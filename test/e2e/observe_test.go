@@ -28,6 +28,7 @@ func testObserve(t *testing.T, w *world) {
 		w.expectAllowed(t, observed)
 	})
 	t.Run("a namespace enforces", func(t *testing.T) {
+		w.releaseAtEnd(t, "pod-"+enforced.UID)
 		w.says(t, enforced, ruleShut)
 		if d := w.await(t, ruleShut, enforced).Document.Portcullis.Detection; d.Action != "quarantine" {
 			t.Errorf("the action is %q (%s)", d.Action, d.Why)
@@ -42,11 +43,11 @@ func testObserve(t *testing.T, w *world) {
 		}
 		w.awaitPodEvent(t, held, "PortcullisWouldKillSession", ruleKill)
 	})
-	t.Run("at admission", func(t *testing.T) { testDeny(t, w, enforced, observed) })
+	t.Run("at admission", func(t *testing.T) { testDeny(t, w, observed) })
 }
 
 // testDeny has a rule judge requests at admission.
-func testDeny(t *testing.T, w *world, _, observed victim) {
+func testDeny(t *testing.T, w *world, observed victim) {
 	refused := w.deploy(t, "web-1", "enforced")[0]
 	if r := w.says(t, refused, "anything-else"); r.Code != 0 {
 		t.Errorf("an exec that the rule is not about was refused: %s", r.Stderr)

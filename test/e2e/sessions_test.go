@@ -83,7 +83,7 @@ func (w *world) awaitSession(t *testing.T, v victim, match func(session) bool) s
 
 // testSessions has each kind of session once, and looks for who asked and what ran.
 func testSessions(t *testing.T, w *world) {
-	v := w.deployDoors(t, "web-0", "sessions")[0]
+	v := w.deployAs(t, doorPod, "web-0", "sessions")[0]
 	in := []string{"-n", v.namespace, v.name}
 	for kind, c := range map[string]struct {
 		do   func(t *testing.T)

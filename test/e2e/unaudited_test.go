@@ -22,10 +22,7 @@ func probed(namespace, name string) string {
 
 // testUnaudited comes past the API server in every way that there is.
 func testUnaudited(t *testing.T, w *world) {
-	w.check(t, w.Deploy(step(t), probed("unaudited", "probed-0")))
-	pod, err := w.Admin().Pod(step(t), "unaudited", "probed-0")
-	w.check(t, err)
-	honest := victim{"unaudited", "probed-0", pod}
+	honest := w.deployAs(t, probed, "probed-0", "unaudited")[0]
 	w.quietly(t, honest, "true") // as anybody may
 	config, err := w.Kubelet()
 	w.check(t, err)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -215,10 +216,10 @@ func (s *side) awaitDenial(t standalone.TB, review admissionv1.AdmissionReview) 
 	})
 }
 
-// awaitStatus waits until the server has said of all quarantines that they are in force: then it has nothing left to do.
+// awaitStatus waits until the server has said of all quarantines that they are in force, and mirrored them: then it has nothing left to do.
 func awaitStatus(t standalone.TB, objects client.Client) {
 	t.Helper()
-	eventually(t, "every quarantine has a status", func(ctx context.Context) error {
+	eventually(t, "every quarantine has a status and a mirror", func(ctx context.Context) error {
 		var all v1alpha1.QuarantineList
 		if err := objects.List(ctx, &all); err != nil {
 			return err
@@ -227,6 +228,13 @@ func awaitStatus(t standalone.TB, objects client.Client) {
 			if meta.FindStatusCondition(q.Status.Conditions, v1alpha1.ConditionEnforced) == nil {
 				return fmt.Errorf("%s has none", q.Name)
 			}
+		}
+		var mirrors corev1.LimitRangeList
+		if err := objects.List(ctx, &mirrors, client.InNamespace(serverprocess.Namespace)); err != nil {
+			return err
+		}
+		if len(mirrors.Items) < len(all.Items) {
+			return fmt.Errorf("%d of %d are mirrored", len(mirrors.Items), len(all.Items))
 		}
 		return nil
 	})
