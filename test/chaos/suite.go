@@ -193,8 +193,13 @@ func findPoints(binary string) (*killpoint.Points, error) {
 	return found, err
 }
 
+// unbounded is how many quarantines there may be.
+const unbounded = 1_000_000
+
 func (s *suite) configure(c *config.Config) {
 	c.Mode = config.Enforce
+	// More than any rule should make in a cluster; what is counted here is that each is made.
+	c.Gate.Breaker = config.BreakerConfig{PerRulePerHour: unbounded, TotalPerHour: unbounded, MaxQuarantines: unbounded}
 	c.Notify.Stdout, c.Notify.HTTP.URL = false, s.receiver.url
 	c.Audit.CanaryPeriod.Duration = time.Second
 	if s.disk != nil {

@@ -150,6 +150,7 @@ func enforcing(t standalone.TB, o options) (*serverprocess.Site, client.Client) 
 	}
 	site := serverprocess.New(t, serverprocess.Options{Binary: o.binary, Configure: func(c *config.Config) {
 		c.Mode = "enforce"
+		c.Gate.Breaker = config.BreakerConfig{PerRulePerHour: 1_000_000, TotalPerHour: 1_000_000, MaxQuarantines: 1_000_000}
 		c.RuleDirectories, c.ShippedRules = []string{dir}, new(false)
 		c.Gate.Breaker = config.BreakerConfig{PerRulePerHour: 1e6, TotalPerHour: 1e6, MaxQuarantines: 1e6}
 	}})
