@@ -121,7 +121,7 @@ const (
 
 // Judge implements webhook.Judge.
 func (j *Judge) Judge(ctx context.Context, r webhook.Request) (webhook.Verdict, error) {
-	asked := requestOf(&r)
+	asked := RequestOf(&r)
 	if j.Quarantines.Exempts(asked) {
 		return webhook.Verdict{Allowed: true}, nil
 	}
@@ -282,8 +282,8 @@ func (j *Judge) answer(r *webhook.Request, pod event.Pod, now time.Time, v webho
 	return v
 }
 
-// requestOf is the request as the quarantines know it.
-func requestOf(r *webhook.Request) quarantine.Request {
+// RequestOf is the request as the quarantines know it, of now.
+func RequestOf(r *webhook.Request) quarantine.Request {
 	return quarantine.Request{
 		Session: r.Session, Door: r.Door, Resource: r.Resource, Namespace: r.Namespace, Pod: r.Pod, PodUID: r.PodUID,
 		Service: r.Service, Node: r.Node, Container: r.Container, Command: r.Command,

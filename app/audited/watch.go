@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/portcullis-dev/portcullis/app/admission"
 	"github.com/portcullis-dev/portcullis/app/ending"
 	"github.com/portcullis-dev/portcullis/event"
 	"github.com/portcullis-dev/portcullis/quarantine"
@@ -128,11 +129,9 @@ func (w *Watch) impersonated(e *event.Event, r *webhook.Request) {
 	})
 }
 
-// requestOf is the request as the quarantines know it.
+// requestOf is the request as the quarantines know it, of that time.
 func requestOf(r *webhook.Request, at time.Time) quarantine.Request {
-	return quarantine.Request{
-		Session: r.Session, Door: r.Door, Resource: r.Resource, Namespace: r.Namespace, Pod: r.Pod, PodUID: r.PodUID,
-		Service: r.Service, Node: r.Node, Container: r.Container, Command: r.Command,
-		User: r.User, Groups: r.Groups, Credentials: r.Credentials, CallerPod: r.CallerPod, At: at,
-	}
+	asked := admission.RequestOf(r)
+	asked.At = at
+	return asked
 }

@@ -29,6 +29,9 @@ const (
 	atATime = 16
 	// maxPending bounds how many are waited for.
 	maxPending = 4096
+	// maxRecent bounds the detections for which it is looked again: each costs a list of sessions every time, and
+	// whoever sets off a rule decides how many there are.
+	maxRecent = 64
 	// lookAgain is for how long it is looked for sessions that were let in before a detection, and of which nobody had heard
 	// when it was concluded: a verdict is told just after it was made.
 	// Besides, what was admitted takes its time to begin.
@@ -157,8 +160,11 @@ func (k *Killer) End(d *event.Detection, reach Reach) {
 	}
 	k.look(r)
 	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	if len(k.recent) >= maxRecent { // What happened first has been looked after longest.
+		k.recent = k.recent[1:]
+	}
 	k.recent = append(k.recent, r)
-	k.mutex.Unlock()
 }
 
 // look orders the end of further sessions.

@@ -257,3 +257,18 @@ func TestPatience(t *testing.T) {
 		}
 	})
 }
+
+// Whoever sets off a rule again and again does not make everybody's sessions dearer.
+func TestDetectionsAreLookedAfterWithinBounds(t *testing.T) {
+	t.Parallel()
+	run(t, func(t *testing.T, _ *node, k *Killer) {
+		for range 10 * maxRecent {
+			k.End(about(), Reach{Shut: true})
+		}
+		k.mutex.Lock()
+		defer k.mutex.Unlock()
+		if len(k.recent) != maxRecent {
+			t.Errorf("%d detections are looked after, want %d", len(k.recent), maxRecent)
+		}
+	})
+}
