@@ -32,6 +32,9 @@ func sinkLimits() endpoint.Limits {
 	}
 }
 
+// reviewers are limits for API servers that want a verdict, which takes webhook.DefaultTimeout at most.
+func reviewers() endpoint.Limits { return endpoint.Limits{WriteTimeout: 10 * time.Second} }
+
 // fewCallers are limits for the probes.
 func fewCallers() endpoint.Limits { return endpoint.Limits{Connections: 64, Streams: 8, Requests: 16} }
 
@@ -86,14 +89,15 @@ func (s *Server) buildEndpoints(ctx context.Context) error {
 		handler       http.Handler
 		tls           *tls.Config
 		limits        endpoint.Limits
+		brief         bool
 	}{
-		{&s.endpoints.health, "health", cfg.Health.Listen, s.healthHandler(), nil, fewCallers()},
-		{&s.endpoints.metrics, "metrics", cfg.Metrics.Listen, metrics, serving, readers()},
-		{&s.endpoints.audit, "audit", cfg.Audit.Listen, sink, s.certificates.SinkTLS(), sinkLimits()},
-		{&s.endpoints.webhook, "webhook", cfg.Webhook.Listen, gate, s.certificates.WebhookTLS(), endpoint.Limits{}},
+		{&s.endpoints.health, "health", cfg.Health.Listen, s.healthHandler(), nil, fewCallers(), false},
+		{&s.endpoints.metrics, "metrics", cfg.Metrics.Listen, metrics, serving, readers(), false},
+		{&s.endpoints.audit, "audit", cfg.Audit.Listen, sink, s.certificates.SinkTLS(), sinkLimits(), false},
+		{&s.endpoints.webhook, "webhook", cfg.Webhook.Listen, gate, s.certificates.WebhookTLS(), reviewers(), true},
 	} {
 		*e.bound, err = endpoint.New(ctx, endpoint.Options{
-			Name: e.name, Address: e.address, Handler: e.handler, TLS: e.tls, Limits: e.limits,
+			Name: e.name, Address: e.address, Handler: e.handler, TLS: e.tls, Limits: e.limits, Brief: e.brief,
 			Drain: stopLimit - time.Second, Logger: s.logger(e.name), Registerer: s.opts.Registry,
 		})
 		if err != nil {

@@ -21,6 +21,7 @@
 //	buffers              Limits.ReceiveBuffer a connection, 16 KiB a frame
 //	requests             Limits.Streams a connection, Limits.Requests in all; half of them an address
 //	time of a request    Limits.ReadTimeout for its body, Limits.WriteTimeout for all of it
+//	time of what is sent Limits.SendTimeout a piece
 //	time of nothing      Limits.IdleTimeout, also for a header block that never ends
 //
 // A connection beyond the limit takes the place of one of the address that has the most, of

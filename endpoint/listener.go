@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Listen bounds the connections that a listener has open at once. One beyond the limit takes
@@ -44,6 +45,15 @@ type conn struct {
 	number uint64
 	// standing says what the connection has done.
 	standing atomic.Int32
+	// sending is since when it sends something, in Unix nanoseconds; 0 while it does not.
+	sending atomic.Int64
+}
+
+// Write implements net.Conn.
+func (c *conn) Write(b []byte) (int, error) {
+	c.sending.Store(time.Now().UnixNano())
+	defer c.sending.Store(0)
+	return c.Conn.Write(b)
 }
 
 // What a connection has done, least first: that is who goes first.
@@ -120,10 +130,23 @@ func Spoke(c net.Conn) {
 
 // CloseSilent closes the connections that are silent. Servers wait for them when they stop, in vain.
 func (l *Listener) CloseSilent() {
+	l.closeAll(func(c *conn) bool { return c.standing.Load() == silent })
+}
+
+// closeStuck closes the connections that have been sending the same since then.
+func (l *Listener) closeStuck(since time.Time) {
+	before := since.UnixNano()
+	l.closeAll(func(c *conn) bool {
+		at := c.sending.Load()
+		return at != 0 && at < before
+	})
+}
+
+func (l *Listener) closeAll(which func(*conn) bool) {
 	l.mu.Lock()
 	var gone []*conn
 	for c := range l.open {
-		if c.standing.Load() == silent {
+		if which(c) {
 			gone = append(gone, c)
 		}
 	}
@@ -139,12 +162,17 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
+// inner is the connection that TLS goes over, if it does.
+func inner(c net.Conn) net.Conn {
+	if secure, ok := c.(*tls.Conn); ok {
+		return secure.NetConn()
+	}
+	return c
+}
+
 // noteState is for http.Server.ConnState.
 func noteState(c net.Conn, state http.ConnState) {
-	if secure, ok := c.(*tls.Conn); ok {
-		c = secure.NetConn()
-	}
-	ours, ok := c.(*conn)
+	ours, ok := inner(c).(*conn)
 	if !ok {
 		return
 	}

@@ -27,6 +27,9 @@ type Options struct {
 	// TLS has the server's certificate; one that rotates comes through GetCertificate or
 	// GetConfigForClient. Nil means plain HTTP.
 	TLS *tls.Config
+	// Brief says that every request is answered at once. Limits.WriteTimeout is then for all of a request, its body as well, and
+	// who exceeds it loses the connection instead of the request. That takes a twentieth off a verdict. A handler cannot set other times.
+	Brief bool
 	// Age is how long a connection lives: a random time from it to twice as long.
 	Age time.Duration
 	// Drain is how long requests under way may take when the Server stops.
@@ -55,6 +58,8 @@ type Limits struct {
 	// ReadTimeout is for a request and its body, WriteTimeout for everything until the answer's end.
 	// A handler can set others by an http.ResponseController.
 	ReadTimeout, WriteTimeout time.Duration
+	// SendTimeout is for the other side to take what is sent to it in one piece, of 16 KiB at most with TLS.
+	SendTimeout time.Duration
 	// IdleTimeout is for a connection on which no request is under way.
 	IdleTimeout time.Duration
 }
@@ -70,6 +75,7 @@ func DefaultLimits() Limits {
 		HeaderTimeout: 5 * time.Second,
 		ReadTimeout:   10 * time.Second,
 		WriteTimeout:  30 * time.Second,
+		SendTimeout:   10 * time.Second,
 		IdleTimeout:   3 * time.Minute,
 	}
 }
@@ -127,6 +133,7 @@ func (l *Limits) complete() error {
 		{"HeaderTimeout", &l.HeaderTimeout, defaults.HeaderTimeout},
 		{"ReadTimeout", &l.ReadTimeout, defaults.ReadTimeout},
 		{"WriteTimeout", &l.WriteTimeout, defaults.WriteTimeout},
+		{"SendTimeout", &l.SendTimeout, defaults.SendTimeout},
 		{"IdleTimeout", &l.IdleTimeout, defaults.IdleTimeout},
 	} {
 		setDefault(d.value, d.usual)

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -17,8 +18,6 @@ const (
 	// maxFrame is the least that HTTP/2 allows. net/http would take 1 MiB, and keep that much
 	// for each connection that has sent one.
 	maxFrame = 16 << 10
-	// stuckAfter ends a connection whose other side takes not one byte.
-	stuckAfter = 10 * time.Second
 	// pingAfter and pingTimeout find that the other side is gone, as with its node.
 	pingAfter   = 30 * time.Second
 	pingTimeout = 15 * time.Second
@@ -30,6 +29,7 @@ type Server struct {
 	metrics  metrics
 	listener *Listener
 	room     *room
+	watch    *watch
 }
 
 // New makes a Server and binds its address. Run or Close releases it.
@@ -45,12 +45,17 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %s: %w", opts.Name, err)
 	}
-	return &Server{
+	s := &Server{
 		opts:     opts,
 		metrics:  m,
 		listener: limit(bound, opts.Limits.Connections, m.connections.Set, m.displaced.Inc),
 		room:     newRoom(opts.Limits.Requests),
-	}, nil
+	}
+	s.watch = &watch{listener: s.listener, writes: opts.Limits.SendTimeout, now: time.Now}
+	if opts.Brief {
+		s.watch.requests = opts.Limits.WriteTimeout
+	}
+	return s, nil
 }
 
 // Name is Options.Name.
@@ -65,6 +70,11 @@ func (s *Server) Close() error { return s.listener.Close() }
 // Run serves until the context ends, then lets the requests under way finish and returns nil.
 // An error says that it could not serve, or that requests did not finish in time: those were cut off.
 func (s *Server) Run(ctx context.Context) error {
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var watch sync.WaitGroup
+	watch.Go(func() { s.watch.run(watching) })
+	defer watch.Wait()
+	defer stop()
 	server := s.server(ctx)
 	// Shutdown alone would wait five seconds for each that has connected and said nothing.
 	server.RegisterOnShutdown(s.listener.CloseSilent)
@@ -101,8 +111,11 @@ func (s *Server) shutdown(ctx context.Context, server *http.Server) error {
 
 func (s *Server) server(ctx context.Context) *http.Server {
 	limits := s.opts.Limits
+	if s.opts.Brief { // The watch does that.
+		limits.ReadTimeout, limits.WriteTimeout = 0, 0
+	}
 	return &http.Server{
-		Handler:           s.admit(s.aging(s.opts.Handler)),
+		Handler:           s.admit(s.watch.over(s.aging(s.opts.Handler))),
 		TLSConfig:         s.tls(),
 		ReadHeaderTimeout: limits.HeaderTimeout,
 		ReadTimeout:       limits.ReadTimeout,
@@ -116,7 +129,6 @@ func (s *Server) server(ctx context.Context) *http.Server {
 			MaxReceiveBufferPerStream:     limits.ReceiveBuffer,
 			SendPingTimeout:               pingAfter,
 			PingTimeout:                   pingTimeout,
-			WriteByteTimeout:              stuckAfter,
 			CountError:                    s.metrics.http2Error,
 		},
 		ErrorLog: slog.NewLogLogger(s.opts.Logger.With("endpoint", s.opts.Name).Handler(), slog.LevelDebug),
@@ -141,13 +153,14 @@ type lifeKey struct{}
 
 // life is what is known of a connection.
 type life struct {
+	conn net.Conn
 	from string
 	end  time.Time
 }
 
 func (s *Server) born(ctx context.Context, c net.Conn) context.Context {
 	age := s.opts.Age + rand.N(s.opts.Age) //nolint:gosec // only spreads the load
-	return context.WithValue(ctx, lifeKey{}, life{from: host(c.RemoteAddr()), end: time.Now().Add(age)})
+	return context.WithValue(ctx, lifeKey{}, life{conn: inner(c), from: host(c.RemoteAddr()), end: time.Now().Add(age)})
 }
 
 // aging announces the end of a connection with the first answer after its time: net/http makes

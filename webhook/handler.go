@@ -11,6 +11,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -117,6 +118,7 @@ func New(opts Options) (*Handler, error) {
 // ServeHTTP answers one review.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begin := time.Now()
+	growStack()
 	req, err := h.read(r)
 	if err != nil {
 		h.refuse(w, r, err)
@@ -136,6 +138,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	h.metrics.answered(req.Door, a.decision, time.Since(begin))
 }
+
+// growStack makes room for all that follows at once. net/http makes a goroutine for each request, which begins with a stack of
+// 2 KiB, and what is done here needs 8: to grow twice, with many frames to move, was half of the handler's time.
+//
+//go:noinline
+func growStack() {
+	var room [stackSize]byte
+	runtime.KeepAlive(&room)
+}
+
+// stackSize is what a judgement needs of a stack, and less than what is taken for it, a power of two.
+const stackSize = 4200
 
 // read decodes the request's body. The error is a *callError.
 func (h *Handler) read(r *http.Request) (*Request, error) {
