@@ -111,6 +111,6 @@ func (s *scene) play(name string, around bool) {
 		s.completed(ms-10, ms+9950, "s-"+name, "user-"+name, "command=job&command="+name)
 	}
 	s.tracker.Current("s-" + name)
-	s.tracker.Root("s-" + name)
+	s.tracker.Firsts("s-"+name, func(string) bool { return true })
 	s.tracker.Get("s-" + name)
 }

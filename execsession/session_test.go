@@ -101,6 +101,41 @@ func TestTwoUsersWithTheSameCommandAreCandidates(t *testing.T) {
 	}
 }
 
+// An equal session that was opened just before, and hung up while its shell lives on, does not hide the one that is to end.
+func TestTheProcessesToEnd(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, nil)
+	ending := map[string]bool{}
+	want := func(when string, leaders ...string) {
+		t.Helper()
+		var got []string
+		for _, first := range s.tracker.Firsts("s-mallory", func(id string) bool { return ending[id] }) {
+			got = append(got, first.Leader.EntityID)
+		}
+		if slices.Sort(got); !slices.Equal(got, leaders) {
+			t.Errorf("%s: %q are to end, want %q", when, got, leaders)
+		}
+	}
+	query := "command=sh&container=main"
+	for i, user := range []string{"alice", "mallory"} {
+		s.review(1000+i, "s-"+user, user, "sh")
+		s.started(990+i, 1100, "s-"+user, user, query)
+	}
+	want("before it begins")
+	s.exec(1200, "e-1", "e-1", "sh")
+	s.exec(1210, "e-2", "e-2", "sh")
+	s.until(4000)
+	want("alice may be at either of them")
+	ending["s-alice"] = true
+	want("both are to end", "e-1", "e-2")
+	ending["s-alice"] = false
+	s.completed(990, 4000, "s-alice", "alice", query)
+	s.until(10_000)
+	want("alice has hung up", "e-1", "e-2")
+	s.exit(10_100, "e-1", "e-1", 0)
+	want("one has ended", "e-2")
+}
+
 func TestExactIsRevokedByAnEqualProcessThatNobodyAskedFor(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, nil)

@@ -6,7 +6,8 @@
 //
 // What ends is the tree of processes under the session's first one, and nothing else of the container: the agent
 // checks boot, PID, start time and container (package agent/session). A session whose first process is not known
-// for sure ends when it is, or not at all: never somebody else's.
+// for sure ends when it is, or not at all: never somebody else's. Where it is one of several equal ones, all of them end if nobody else can be at
+// one: each of their requests is to end as well, or its connection is closed.
 //
 // Sessions of those who came by break-glass go on.
 package ending

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -40,8 +41,8 @@ const (
 
 // Sessions knows the sessions. *execsession.Tracker is one.
 type Sessions interface {
-	// Root is a session's first process, if it is known for sure.
-	Root(id string) (pod event.Pod, leader event.EntryLeader, ok bool)
+	// Firsts are the first processes to end for a session, where the sessions that ending reports end as well.
+	Firsts(id string, ending func(session string) bool) []execsession.First
 	Get(id string) (execsession.Document, bool)
 	List(f execsession.Filter) []execsession.Document
 	Killed(id, by string, at time.Time)
@@ -85,7 +86,9 @@ type Killer struct {
 
 	mutex   sync.Mutex
 	pending map[string]*pending
-	recent  []*recent
+	// over are sessions that were ended, and when that is forgotten: what is equal to them is ended by that.
+	over   map[string]time.Time
+	recent []*recent
 }
 
 // Reach says which sessions are meant beside those that a detection's events happened in.
@@ -125,7 +128,7 @@ const (
 // New makes a Killer that ends nothing before Run.
 func New(o Options) (*Killer, error) {
 	k := &Killer{
-		Options: o, wake: make(chan struct{}, 1), pending: map[string]*pending{},
+		Options: o, wake: make(chan struct{}, 1), pending: map[string]*pending{}, over: map[string]time.Time{},
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "portcullis", Subsystem: "session_kill", Name: "orders_total",
 			Help: "Exec sessions that were to end, by what became of that: an agent's answer (done, not-found, refused, failed, unsupported), never-began: " +
@@ -290,6 +293,7 @@ func (k *Killer) Run(ctx context.Context) error {
 // due are the pending sessions that are not being asked for and have begun. Those whose time is over are given up.
 func (k *Killer) due() []*pending {
 	now := k.Now()
+	ending := k.ending()
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	var due []*pending
@@ -297,7 +301,7 @@ func (k *Killer) due() []*pending {
 		if p.asked {
 			continue
 		}
-		if _, _, begun := k.Sessions.Root(id); begun {
+		if len(k.Sessions.Firsts(id, ending)) > 0 {
 			p.asked = true
 			due = append(due, p)
 		} else if now.After(p.deadline) {
@@ -306,36 +310,66 @@ func (k *Killer) due() []*pending {
 			k.Logger.Warn("session was to end, and none of its processes is known for sure: if it has any, they go on", "session", id, "by", p.order.By)
 		}
 	}
+	maps.DeleteFunc(k.over, func(_ string, until time.Time) bool { return now.After(until) })
 	return due
+}
+
+// ending says which sessions are to end now, or were to just before.
+func (k *Killer) ending() func(session string) bool {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	ids := make(map[string]bool, len(k.pending)+len(k.over))
+	for id := range k.pending {
+		ids[id] = true
+	}
+	for id := range k.over {
+		ids[id] = true
+	}
+	return func(session string) bool { return ids[session] }
 }
 
 // ask has the session's agent end it.
 func (k *Killer) ask(ctx context.Context, p *pending) {
 	o := p.order
-	pod, leader, ok := k.Sessions.Root(o.Session)
-	doc, known := k.Sessions.Get(o.Session)
-	if !ok || !known {
+	firsts := k.Sessions.Firsts(o.Session, k.ending())
+	if len(firsts) == 0 {
 		k.retry(p, errors.New("its first process is not known any more"))
 		return
 	}
 	limited, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	ended, err := k.Agents.EndSession(limited, collector.Session{
-		Node: pod.Node, EntityID: leader.EntityID, ContainerID: doc.ContainerID, PodUID: pod.UID,
-		Reason: "Portcullis has ended this session: " + o.Why,
-	})
-	if err != nil {
-		k.retry(p, err)
-		return
+	var last collector.Ended
+	for i := range firsts {
+		first := &firsts[i]
+		ended, err := k.Agents.EndSession(limited, collector.Session{
+			Node: first.Pod.Node, EntityID: first.Leader.EntityID, ContainerID: first.ContainerID, PodUID: first.Pod.UID,
+			Reason: "Portcullis has ended this session: " + o.Why,
+		})
+		if err != nil {
+			k.retry(p, err)
+			return
+		}
+		if i == 0 || last.Outcome != collector.OutcomeDone {
+			last = ended
+		}
 	}
 	k.drop(o.Session)
+	k.settle(&o, firsts, last)
+}
+
+// settle tells what became of an order.
+func (k *Killer) settle(o *Order, firsts []execsession.First, ended collector.Ended) {
+	pod := &firsts[0].Pod
 	k.outcomes.WithLabelValues(string(ended.Outcome)).Inc()
 	switch ended.Outcome {
 	case collector.OutcomeDone:
 		now := k.Now()
 		k.seconds.Observe(max(0, now.Sub(o.Since).Seconds()))
 		k.Sessions.Killed(o.Session, o.By, now)
-		k.Announcer.SessionKilled(pod, o.Session, o.Why)
+		k.Announcer.SessionKilled(*pod, o.Session, o.Why)
+		if len(firsts) > 1 {
+			k.Logger.Warn("session was one of several equal ones that nobody else is at, all were ended", "session", o.Session, "processes", len(firsts), "by", o.By)
+		}
 	case collector.OutcomeNotFound: // It had ended before.
 	default:
 		k.Logger.Error("session could not be ended", "session", o.Session, "pod", pod.String(), "node", pod.Node, "outcome", string(ended.Outcome), "detail", ended.Detail)
@@ -361,4 +395,7 @@ func (k *Killer) drop(id string) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	delete(k.pending, id)
+	if len(k.over) < maxPending {
+		k.over[id] = k.Now().Add(patience)
+	}
 }

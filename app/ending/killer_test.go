@@ -24,6 +24,7 @@ type node struct {
 	mutex    sync.Mutex
 	docs     []execsession.Document
 	begun    map[string]bool
+	mixed    map[string][]string // equal ones that cannot be told apart
 	outcome  collector.Outcome
 	err      error
 	ended    []collector.Session
@@ -31,10 +32,18 @@ type node struct {
 	announce []string
 }
 
-func (n *node) Root(id string) (event.Pod, event.EntryLeader, bool) {
+func (n *node) Firsts(id string, ending func(string) bool) (out []execsession.First) {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
-	return event.Pod{UID: "u", Namespace: "shop", Name: "web-0", Node: "n1"}, event.EntryLeader{EntityID: "e-" + id}, n.begun[id]
+	for _, id := range append([]string{id}, n.mixed[id]...) {
+		if !n.begun[id] || !ending(id) {
+			return nil
+		}
+		out = append(out, execsession.First{
+			Pod: event.Pod{UID: "u", Namespace: "shop", Name: "web-0", Node: "n1"}, ContainerID: "c", Leader: event.EntryLeader{EntityID: "e-" + id},
+		})
+	}
+	return out
 }
 
 func (n *node) Get(id string) (execsession.Document, bool) {
@@ -86,7 +95,6 @@ func (n *node) add(d execsession.Document, begun bool) {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
 	d.Pod = execsession.Pod{UID: "u", Namespace: "shop", Name: "web-0", Node: "n1"}
-	d.ContainerID = "c"
 	n.docs = append(n.docs, d)
 	n.begun[d.ID] = begun
 }
@@ -254,6 +262,23 @@ func TestPatience(t *testing.T) {
 		expect(t, n, "e-s-1")
 		if got := testutil.ToFloat64(k.outcomes.WithLabelValues(outcomeNeverBegan)); got != 1 || len(k.pending) != 0 {
 			t.Errorf("%v never began, %d are waited for", got, len(k.pending))
+		}
+	})
+}
+
+// Of equal sessions nobody knows which is which. They end once all of them are to end.
+func TestEqualSessionsEndTogether(t *testing.T) {
+	t.Parallel()
+	run(t, func(t *testing.T, n *node, k *Killer) {
+		n.mixed = map[string][]string{"s-1": {"s-2"}, "s-2": {"s-1"}}
+		n.begin("s-1")
+		n.begin("s-2")
+		k.EndSession(Order{Session: "s-1", Since: time.Now()})
+		expect(t, n)
+		k.EndSession(Order{Session: "s-2", Since: time.Now()})
+		time.Sleep(time.Second)
+		if got := slices.Compact(n.names()); !slices.Equal(got, []string{"e-s-1", "e-s-2"}) || len(k.pending) != 0 {
+			t.Errorf("ended %q, and %d are waited for", got, len(k.pending))
 		}
 	})
 }

@@ -141,6 +141,9 @@ type Verdict struct {
 	Why string
 }
 
+// Bounded reports whether there may be more requests than Requests has room for.
+func (v *Verdict) Bounded() bool { return len(v.Requests) >= maxNamed }
+
 // Engine joins. It is for one goroutine.
 type Engine struct {
 	opts     Options
