@@ -105,6 +105,7 @@ type Server struct {
 	killer       *ending.Killer
 	sessions     *execsession.Tracker
 	stream       *sessionStream
+	unattributed *unattributed
 	reviews      *reviews
 
 	endpoints         endpoints
@@ -256,10 +257,17 @@ func (s *Server) nodeOf(uid string) string {
 
 func (s *Server) buildCorrelation(ctx context.Context) (err error) {
 	cfg := s.opts.Config
+	waiting, err := newUnattributed(s.sessions.Current, s.clock.Now, s.opts.Registry)
+	if err != nil {
+		return err
+	}
 	s.responder = &responder{
+		unattributed: waiting, enforce: s.enforce,
 		rules: s.rules, quarantine: s.quarantine, sessions: s.sessions, killer: s.killer, announcer: s.events,
 		record: s.record, notify: s.notify, clock: s.clock.Now, logger: s.logger("respond"),
 	}
+	waiting.decided = s.responder.decided
+	s.unattributed = waiting
 	s.correlator, err = correlator.New(correlator.Options{
 		Rules:      s.rules.Rules(),
 		Schema:     s.schema,
@@ -372,7 +380,7 @@ func (s *Server) Run(ctx context.Context) error {
 		{{"coverage", s.oversight.ledger.Run}, {"status", s.oversight.publisher.Run}},
 		{{"notify", s.notify.Run}, {"record", s.record.Run}, {"events", s.events.Run}, {"self", s.self.run}, {"telemetry log", s.recorder.run}},
 		{{"identity", s.resolver.Run}, {"quarantine", s.quarantine.Run}, {"namespaces", s.namespaces.Run}},
-		{{"respond", s.responder.run}, {"session kill", s.killer.Run}},
+		{{"respond", s.responder.run}, {"attribution", s.unattributed.run}, {"session kill", s.killer.Run}},
 		{{"correlator", s.joining}},
 		{{"sessions", s.sessions.Run}, {"sessions' audit stream", s.stream.follow(s.canary)}, {"sessions' reviews", s.reviews.run}},
 		{{"pipeline", s.pipeline.run}, {"resumption", s.resumption.run(s.pipeline)}},

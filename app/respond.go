@@ -78,8 +78,11 @@ type responder struct {
 	announcer  announcer
 	record     *record.Book
 	notify     notifier
-	clock      func() time.Time
-	logger     *slog.Logger
+	// unattributed has the detections of which it is not certain yet whom to quarantine, enforce decides about them then.
+	unattributed interface{ add(d *event.Detection) }
+	enforce      func(r *rule.Rule, d *event.Detection) (bool, string)
+	clock        func() time.Time
+	logger       *slog.Logger
 
 	// mutex is held by whoever handles a detection, or settles.
 	mutex sync.Mutex
@@ -104,6 +107,9 @@ func (r *responder) Handle(ctx context.Context, d *event.Detection) {
 		c.state, c.by = before.State, before.SupersededBy
 	}
 	own.State, own.SupersededBy = c.state, c.by
+	if own.State != event.Superseded && (before.Action == event.ActionAwaitUser || before.Begun.IsZero() && own.Action == event.ActionAwaitUser) {
+		r.unattributed.add(&own)
+	}
 	news := c.isNews(r.told(d.ID, before))
 	if !news && before.Settled() {
 		r.record.Note(d.ID, c.apply)
@@ -114,6 +120,37 @@ func (r *responder) Handle(ctx context.Context, d *event.Detection) {
 	if news {
 		r.tell(ctx, &own, now, c)
 	}
+}
+
+// decided carries out the consequence of a detection that had to wait until it was certain whom it concerns: a user, or nobody, and
+// then why. It is told again, as what is done about it is news.
+func (r *responder) decided(ctx context.Context, d *event.Detection, user, why string) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	before, _ := r.record.Get(d.ID)
+	if before.Action != event.ActionAwaitUser || before.State == event.Superseded {
+		return
+	}
+	own := *d
+	own.State, own.SupersededBy, own.Action, own.Why = before.State, before.SupersededBy, event.ActionNone, why
+	if found := r.rules.Rules().Get(own.Rule.Name); user != "" && found != nil {
+		var enforced bool
+		own.User = user
+		own.Action = event.ActionWouldQuarantine
+		if enforced, own.Why = r.enforce(found, &own); enforced {
+			own.Action = event.ActionQuarantine
+		}
+	}
+	r.record.Change(ctx, own.ID, func(rec *record.Record) {
+		rec.Action, rec.Why, rec.Told = own.Action, own.Why, 0
+		if own.Action == event.ActionQuarantine {
+			rec.Quarantines = r.quarantines(&own, rec)
+		}
+	})
+	r.sessions.Detected(&own)
+	before, _ = r.record.Get(own.ID)
+	now := r.act(ctx, &own, &before)
+	r.tell(ctx, &own, now, changeOf(&own))
 }
 
 // isHistory reports whether a change is only how it came to what is recorded, over again
@@ -247,6 +284,10 @@ func (r *responder) respond(d *event.Detection) {
 		r.kill(d)
 	case event.ActionWouldKillSession:
 		r.announcer.WouldKillSession(d)
+	case event.ActionAwaitUser: // Its sessions need not wait.
+		if r.killsSession(d) && r.enforces(d) {
+			r.kill(d)
+		}
 	case event.ActionDeny: // The webhook refuses it.
 		r.announcer.RuleDenied(d)
 	case event.ActionWouldDeny:
@@ -268,6 +309,18 @@ func (r *responder) kill(d *event.Detection) {
 func (r *responder) killsSession(d *event.Detection) bool {
 	found := r.rules.Rules().Get(d.Rule.Name)
 	return found != nil && found.Response != nil && found.Response.KillSession
+}
+
+// enforces reports whether the detection's rule may act at all, whomever it concerns.
+func (r *responder) enforces(d *event.Detection) bool {
+	anybody := *d
+	anybody.User = ""
+	found := r.rules.Rules().Get(d.Rule.Name)
+	if found == nil {
+		return false
+	}
+	enforced, _ := r.enforce(found, &anybody)
+	return enforced
 }
 
 // leadsTo reports whether the detection's subjects are those that it was about at first: a

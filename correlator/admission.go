@@ -59,7 +59,7 @@ func (c *Correlator) refusal(r *rule.Rule, e *event.Event, enforce Enforce) *eve
 	d, unfit := conclude(r, singleID(r, e), []*event.Event{e.Own()}, c.options.Clock(), c.options.Session)
 	d.State = event.Final
 	decide(d, "", enforce, r, event.ActionDeny, event.ActionWouldDeny)
-	if d.Action == event.ActionDeny && r.Response.Quarantine != nil && unfit == "" {
+	if d.Action == event.ActionDeny && r.Response.Quarantine != nil && unfit.why == "" {
 		d.Action = event.ActionQuarantine
 	}
 	return d

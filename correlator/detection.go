@@ -36,8 +36,10 @@ func (j *join) newDetection(r *rule.Rule, id string, events []*event.Event, now 
 	d, unfit := conclude(r, id, events, now, j.options.Session)
 	switch asked := r.Response; {
 	case asked == nil, known:
+	case unfit.open:
+		d.Action, d.Why = event.ActionAwaitUser, unfit.why
 	case asked.Quarantine != nil:
-		decide(d, unfit, j.options.enforce(), r, event.ActionQuarantine, event.ActionWouldQuarantine)
+		decide(d, unfit.why, j.options.enforce(), r, event.ActionQuarantine, event.ActionWouldQuarantine)
 	case asked.KillSession:
 		decide(d, "", j.options.enforce(), r, event.ActionKillSession, event.ActionWouldKillSession)
 	case j.options.retold:
@@ -50,7 +52,7 @@ func (j *join) newDetection(r *rule.Rule, id string, events []*event.Event, now 
 
 // conclude is a detection before it is decided what to do, and what makes it unfit for the
 // quarantine that its rule asks for, if it does.
-func conclude(r *rule.Rule, id string, events []*event.Event, now time.Time, session func(string) *event.Session) (d *event.Detection, unfit string) {
+func conclude(r *rule.Rule, id string, events []*event.Event, now time.Time, session func(string) *event.Session) (d *event.Detection, unfit doubt) {
 	pod, podDoubt := podOf(events)
 	user, userDoubt := personOf(events, session)
 	d = &event.Detection{
@@ -58,7 +60,7 @@ func conclude(r *rule.Rule, id string, events []*event.Event, now time.Time, ses
 		Events: events, Pod: pod, User: user, Action: event.ActionNone,
 	}
 	if r.Response != nil && r.Response.Quarantine != nil {
-		unfit = doubtOf(r.Response.Quarantine, pod, podDoubt, userDoubt)
+		unfit = doubtOf(r.Response.Quarantine, d, podDoubt, userDoubt)
 	}
 	return d, unfit
 }
@@ -78,17 +80,27 @@ func decide(d *event.Detection, unfit string, enforce Enforce, r *rule.Rule, act
 
 // doubtOf is what makes a detection unfit for the quarantine that its rule asks
 // for, empty if nothing does.
-func doubtOf(asked *rule.Quarantine, pod event.Pod, podDoubt, userDoubt doubt) string {
+func doubtOf(asked *rule.Quarantine, d *event.Detection, podDoubt, userDoubt doubt) doubt {
 	switch {
-	case asked.Subject == rule.SubjectUser, asked.Subject == rule.SubjectServiceAccount, asked.Subject == rule.SubjectCredential:
-		return userDoubt.why
-	case podDoubt.ambiguous && asked.Ambiguous && len(pod.Candidates) > maxIdentities:
-		return fmt.Sprintf("the pod may be any of %d, which are too many to deny them all", len(pod.Candidates))
+	case asked.Subject == rule.SubjectUser:
+		return userDoubt
+	case asked.Subject == rule.SubjectServiceAccount, asked.Subject == rule.SubjectCredential:
+		return requesterOf(d)
+	case podDoubt.ambiguous && asked.Ambiguous && len(d.Pod.Candidates) > maxIdentities:
+		return doubt{why: fmt.Sprintf("the pod may be any of %d, which are too many to deny them all", len(d.Pod.Candidates))}
 	case podDoubt.ambiguous && asked.Ambiguous:
-		return ""
+		return doubt{}
 	default:
-		return podDoubt.why
+		return doubt{why: podDoubt.why}
 	}
+}
+
+// requesterOf says what is unfit about whoever made a detection's requests.
+func requesterOf(d *event.Detection) doubt {
+	if _, err := d.Requester(); err != nil {
+		return doubt{why: err.Error()}
+	}
+	return doubt{}
 }
 
 // doubt is what makes a subject unfit for a quarantine; nothing, if why is empty.
@@ -96,6 +108,8 @@ type doubt struct {
 	why string
 	// ambiguous: it is only that the pod may be any of its candidates.
 	ambiguous bool
+	// open: it is only not known yet who asked for a session.
+	open bool
 }
 
 func describe(r *rule.Rule) event.DetectionRule {
@@ -177,21 +191,42 @@ func judged(pod event.Pod) doubt {
 	}
 }
 
+// Person is the human behind a detection whose Action is event.ActionAwaitUser, by what is known of its sessions now, or why there is none;
+// open says that there may be one later.
+func Person(d *event.Detection, session func(id string) *event.Session) (user, why string, open bool) {
+	user, unfit := personOf(d.Events, session)
+	return user, unfit.why, unfit.open
+}
+
 // personOf is the human behind a chain: who asked for the session in which it happened, where it happened in one, or else who
 // made its requests. It says what makes that unfit for a quarantine.
 func personOf(events []*event.Event, session func(string) *event.Session) (user string, unfit doubt) {
-	user, unfit = userOf(events)
-	for i, s := range sessionsOf(events, session) {
+	user, err := (&event.Detection{Events: events}).Requester()
+	if err != nil {
+		unfit.why = err.Error()
+	}
+	asked, open := "", doubt{}
+	for _, s := range sessionsOf(events, session) {
 		switch {
 		case s.Attribution != event.AttributionExact:
-			return user, doubt{why: "it is not certain who asked for session " + s.ID + ", it may be any of " + strings.Join(s.Candidates, ", ")}
-		case i == 0:
-			user, unfit = s.User, doubt{}
-		case s.User != user:
-			return user, doubt{why: fmt.Sprintf("it happened in sessions of different users, %q and %q", user, s.User)}
+			open = doubt{why: "it is not certain yet who asked for session " + s.ID + ": " + candidates(s), open: true}
+		case asked == "":
+			asked, user, unfit = s.User, s.User, doubt{}
+		case s.User != asked:
+			return user, doubt{why: fmt.Sprintf("it happened in sessions of different users, %q and %q", asked, s.User)}
 		}
 	}
+	if open.open {
+		return user, open
+	}
 	return user, unfit
+}
+
+func candidates(s *event.Session) string {
+	if len(s.Candidates) == 0 {
+		return "nobody is known to have"
+	}
+	return "it may be any of " + strings.Join(s.Candidates, ", ")
 }
 
 // sessionsOf are the sessions that the chain's telemetry happened in, as they are known now.
@@ -207,24 +242,4 @@ func sessionsOf(events []*event.Event, session func(string) *event.Session) []*e
 		}
 	}
 	return all
-}
-
-// userOf is the user who made a chain's requests, and what makes that unfit for
-// a quarantine.
-func userOf(events []*event.Event) (user string, unfit doubt) {
-	for _, e := range events {
-		if e.Audit == nil || e.Audit.User.Username == "" {
-			continue
-		}
-		switch name := e.Audit.User.Username; {
-		case user == "":
-			user = name
-		case user != name:
-			return user, doubt{why: fmt.Sprintf("its requests are of different users, %q and %q", user, name)}
-		}
-	}
-	if user == "" {
-		return "", doubt{why: "no event of it names a user"}
-	}
-	return user, doubt{}
 }

@@ -43,6 +43,27 @@ func (d *Detection) Credential() (string, error) {
 	return id, nil
 }
 
+// Requester is the user who made all of the detection's requests. The error says why there is none. The human behind it,
+// where it happened in an exec session, is Detection.User.
+func (d *Detection) Requester() (string, error) {
+	user := ""
+	for _, e := range d.Events {
+		if e.Audit == nil || e.Audit.User.Username == "" {
+			continue
+		}
+		switch own := e.Audit.User.Username; {
+		case user == "":
+			user = own
+		case user != own:
+			return user, fmt.Errorf("its requests are of different users, %q and %q", user, own)
+		}
+	}
+	if user == "" {
+		return "", errors.New("no event of it names a user")
+	}
+	return user, nil
+}
+
 // Groups are those of whoever made the detection's requests, or asked for the exec session that they
 // were made in, each once.
 func (d *Detection) Groups() []string {

@@ -78,6 +78,9 @@ const (
 	ActionKillSession Action = "kill-session"
 	// ActionWouldKillSession: the rule asks for it, the mode is observe.
 	ActionWouldKillSession Action = "would-kill-session"
+	// ActionAwaitUser: the rule asks for the quarantine of whoever asked for the session, which is not certain yet. What is done is
+	// decided, and told, once it is.
+	ActionAwaitUser Action = "await-user"
 	// ActionDeny: the very request was refused at admission.
 	ActionDeny Action = "deny"
 	// ActionWouldDeny: the rule asks for it, the mode is observe.

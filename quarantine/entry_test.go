@@ -55,7 +55,9 @@ func TestObjectName(t *testing.T) {
 }
 
 func requestWith(credentials ...string) *event.Event {
-	return &event.Event{Audit: &event.Audit{User: event.AuditUser{Extra: map[string][]string{event.ExtraCredentialID: credentials}}}}
+	return &event.Event{Audit: &event.Audit{User: event.AuditUser{
+		Username: "system:serviceaccount:shop:web", Extra: map[string][]string{event.ExtraCredentialID: credentials},
+	}}}
 }
 
 func TestSubjectsOfARuleHaveNames(t *testing.T) {
@@ -109,7 +111,13 @@ func TestWhoCanBeQuarantined(t *testing.T) {
 		{"nobody", v1alpha1.SubjectUser, func(d *event.Detection) { d.User = "" }, false},
 		{"a user name that no object can hold", v1alpha1.SubjectUser, func(d *event.Detection) { d.User = strings.Repeat("x", 1025) }, false},
 		{"a service account", v1alpha1.SubjectServiceAccount, func(*event.Detection) {}, true},
-		{"a user who is none", v1alpha1.SubjectServiceAccount, func(d *event.Detection) { d.User = "alice" }, false},
+		{"a service account, by a person in a pod's shell", v1alpha1.SubjectServiceAccount, func(d *event.Detection) { d.User = "alice" }, true},
+		{"a user who is none", v1alpha1.SubjectServiceAccount, func(d *event.Detection) {
+			for _, e := range d.Events[1:] {
+				e.Audit.User.Username = "alice"
+			}
+		}, false},
+		{"two service accounts", v1alpha1.SubjectServiceAccount, func(d *event.Detection) { d.Events[2].Audit.User.Username += "2" }, false},
 		{"a credential", v1alpha1.SubjectCredential, func(*event.Detection) {}, true},
 		{"a request that does not say with which", v1alpha1.SubjectCredential, func(d *event.Detection) { d.Events = append(d.Events, requestWith()) }, false},
 		{"two credentials", v1alpha1.SubjectCredential, func(d *event.Detection) { d.Events = append(d.Events, requestWith("JTI=2")) }, false},

@@ -82,7 +82,11 @@ func subjectOf(d *event.Detection, kind v1alpha1.SubjectKind) (v1alpha1.Subject,
 	case v1alpha1.SubjectUser:
 		return named(kind, d.User, maxName)
 	case v1alpha1.SubjectServiceAccount:
-		return serviceAccountSubject(d.User)
+		requester, err := d.Requester()
+		if err != nil {
+			return v1alpha1.Subject{}, fmt.Errorf("%w: %w", ErrSubject, err)
+		}
+		return serviceAccountSubject(requester)
 	case v1alpha1.SubjectCredential:
 		id, err := d.Credential()
 		if err != nil {

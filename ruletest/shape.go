@@ -73,7 +73,7 @@ func detectionShape() *document.Shape {
 		document.Optional("podUID", document.Text(maxName), "The UID of that pod."),
 		document.Optional("user", document.Text(maxName), "The user that it is about."),
 		document.Optional("action", document.OneOf(event.ActionNone, event.ActionWouldQuarantine, event.ActionQuarantine,
-			event.ActionWouldKillSession, event.ActionKillSession, event.ActionWouldDeny, event.ActionDeny),
+			event.ActionWouldKillSession, event.ActionKillSession, event.ActionAwaitUser, event.ActionWouldDeny, event.ActionDeny),
 			"What is done about it."),
 		document.Optional("events", document.List(document.Text(maxName), maxEvents), "The ids of its events, in the rule's order."),
 	)

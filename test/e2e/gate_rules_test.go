@@ -14,6 +14,7 @@ const (
 	ruleShut = "e2e-shut" // quarantine the pod
 	ruleDeny = "e2e-deny" // refuse the very exec
 	ruleKill = "e2e-kill" // end the session
+	ruleUser = "e2e-user" // quarantine whoever asked for the session
 )
 
 // gateRules are a ConfigMap with them.
@@ -44,6 +45,11 @@ data:
   query: |
     process where event.type == "start" and event.action == "exec" and process.args == "e2e-kill"
   response: {killSession: true}`},
+		{ruleUser, `
+  mode: enforce
+  query: |
+    process where event.type == "start" and event.action == "exec" and process.args == "e2e-user"
+  response: {quarantine: {subject: user, duration: 10m}}`},
 	} {
 		text := `apiVersion: portcullis.dev/v1alpha1
 kind: DetectionRule

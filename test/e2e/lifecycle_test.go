@@ -39,6 +39,7 @@ func TestPortcullis(t *testing.T) {
 	t.Run("observe", func(t *testing.T) { testObserve(t, w) })
 	t.Run("release", func(t *testing.T) { testRelease(t, w) })
 	t.Run("sessions", func(t *testing.T) { testSessions(t, w) })
+	t.Run("the user behind it", func(t *testing.T) { testUser(t, w) })
 	t.Run("unaudited", func(t *testing.T) { testUnaudited(t, w) })
 	t.Run("burst", func(t *testing.T) { testBurst(t, w) })
 	t.Run("kill", func(t *testing.T) { testKill(t, w) })
