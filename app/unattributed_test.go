@@ -31,8 +31,8 @@ func newAttribution(t *testing.T, enforce bool) *attribution {
 	t.Helper()
 	a := &attribution{ward: &ward{outcome: quarantine.OutcomeApplied}, known: map[string]*event.Session{}, now: time.Unix(0, 0)}
 	a.responder = responderFor(t, a.ward)
-	a.responder.enforce = func(*rule.Rule, *event.Detection) (bool, string) { return enforce, "" }
-	a.responder.killer = a
+	a.enforce = func(*rule.Rule, *event.Detection) (bool, string) { return enforce, "" }
+	a.killer = a
 	rules, err := rule.NewSet(&rule.Rule{Name: "asks", Response: &rule.Response{
 		Quarantine: &rule.Quarantine{Subject: rule.SubjectUser, Duration: time.Hour}, KillSession: true,
 	}})

@@ -108,7 +108,7 @@ func TestTheProcessesToEnd(t *testing.T) {
 	ending := map[string]bool{}
 	want := func(when string, leaders ...string) {
 		t.Helper()
-		var got []string
+		got := make([]string, 0, 2)
 		for _, first := range s.tracker.Firsts("s-mallory", func(id string) bool { return ending[id] }) {
 			got = append(got, first.Leader.EntityID)
 		}
