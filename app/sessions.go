@@ -200,7 +200,7 @@ func (s *Server) tellReview(r *admission.Review) {
 	a := execsession.Admission{
 		Session: r.Session, Door: r.Request.Door, Time: r.Time, Pod: r.Pod,
 		Container: r.Request.Container, Command: r.Request.Command, Stdin: r.Request.Stdin, TTY: r.Request.TTY,
-		User: r.Request.User, UserUID: r.Request.UserUID, Groups: r.Request.Groups, Allowed: r.Allowed, Why: r.Why,
+		User: r.Request.User, UserUID: r.Request.UserUID, Groups: r.Request.Groups, Extra: r.Request.Extra, Allowed: r.Allowed, Why: r.Why,
 	}
 	for _, c := range r.Request.NewContainers {
 		a.NewContainers = append(a.NewContainers, execsession.NewContainer{Name: c.Name, Image: c.Image, Command: c.Command})

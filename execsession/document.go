@@ -72,6 +72,8 @@ type User struct {
 	UID          string   `json:"uid,omitempty"`
 	Groups       []string `json:"groups,omitempty"`
 	Impersonator string   `json:"impersonator,omitempty"`
+	// Extra is what else the API server knows of them, such as which credential they showed. It is bounded.
+	Extra map[string][]string `json:"extra,omitempty"`
 }
 
 // Pod is where the session is.

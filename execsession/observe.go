@@ -342,8 +342,10 @@ func (t *Tracker) request(e *event.Event) {
 		return
 	}
 	who := join.Who{User: a.User.Username, UID: a.User.UID, Groups: own(a.User.Groups)}
+	extra := a.User.Extra
 	if u := a.ImpersonatedUser; u != nil {
 		who = join.Who{User: u.Username, UID: u.UID, Groups: own(u.Groups), Impersonator: short(a.User.Username)}
+		extra = u.Extra
 	}
 	who.User, who.UID = short(who.User), short(who.UID)
 	t.mu.Lock()
@@ -351,6 +353,9 @@ func (t *Tracker) request(e *event.Event) {
 	q := t.audited(e, what.door, who)
 	if q == nil {
 		return
+	}
+	if q.extra == nil {
+		q.extra = extraOf(extra)
 	}
 	t.takeAudit(q, e, &what, who)
 	e.Session = q.value

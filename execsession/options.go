@@ -116,6 +116,7 @@ type Admission struct {
 	// User is whom the request is made as.
 	User, UserUID string
 	Groups        []string
+	Extra         map[string][]string
 	Allowed       bool
 	// Why is what the user was told.
 	Why string

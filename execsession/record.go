@@ -87,6 +87,7 @@ type ask struct {
 	why                      string
 	since, opened, completed time.Time
 	code                     int32
+	extra                    map[string][]string
 	sourceIPs                []string
 	userAgent                string
 	story                    story
@@ -212,6 +213,12 @@ func (r *record) size() int64 {
 		n += r.ask.story.timeline.size()
 		for _, arg := range r.ask.command {
 			n += int64(len(arg)) + 16
+		}
+		for key, values := range r.ask.extra {
+			n += int64(len(key)) + 64
+			for _, v := range values {
+				n += int64(len(v)) + 16
+			}
 		}
 	}
 	return n

@@ -75,6 +75,38 @@ func TestSessionFromReviewToEnd(t *testing.T) {
 	}
 }
 
+// What an authenticator says of a user beside the name is kept, within bounds.
+func TestTheUsersExtra(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, nil)
+	much := map[string][]string{"a": {"1"}, "b": slices.Repeat([]string{strings.Repeat("x", maxText)}, 5)}
+	for i := range 2 * maxExtra {
+		much[fmt.Sprintf("k%03d", i)] = []string{"v"}
+	}
+	s.tracker.Admitted(Admission{
+		Session: "s-1", Door: DoorExec, Time: at(1000), Pod: cart, Command: []string{"sh"}, User: "alice", Allowed: true,
+		Extra: map[string][]string{event.ExtraCredentialID: {"X509SHA256=1"}},
+	})
+	s.tracker.Admitted(Admission{Session: "s-2", Door: DoorExec, Time: at(1000), Pod: cart, Command: []string{"sh"}, User: "alice", Allowed: true, Extra: much})
+	s.exec(1200, "e-1", "e-1", "id") // Nobody is certain to have asked for that.
+	for id, want := range map[string]map[string][]string{"s-1": {event.ExtraCredentialID: {"X509SHA256=1"}}, "s-2": {"a": {"1"}}} {
+		if diff := cmp.Diff(want, s.get(id).User.Extra); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", id, diff)
+		}
+	}
+	delete(much, "b")
+	if got := extraOf(much); len(got) != maxExtra {
+		t.Errorf("%d keys are kept, want %d", len(got), maxExtra)
+	}
+	asked := s.audit("ResponseStarted", 1000, 1100, "s-3", "bob", DoorExec, "command=sh", 101)
+	asked.Audit.ImpersonatedUser = &event.AuditUser{Username: "carol", Extra: map[string][]string{"claimed": {"x"}}}
+	asked.Audit.User.Extra = map[string][]string{"own": {"x"}}
+	s.tracker.Enrich(asked)
+	if diff := cmp.Diff(map[string][]string{"claimed": {"x"}}, s.get("s-3").User.Extra); diff != "" {
+		t.Errorf("of somebody who is impersonated (-want +got):\n%s", diff)
+	}
+}
+
 func TestTwoUsersWithTheSameCommandAreCandidates(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, nil)

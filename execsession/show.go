@@ -25,6 +25,9 @@ func (t *Tracker) document(r *record, details bool) Document {
 	if r.run != nil {
 		t.showRun(&d, r.run)
 	}
+	if d.User != nil && r.ask != nil && r.ask.who.User == d.User.Name {
+		d.User.Extra = r.ask.extra // It is not changed any more.
+	}
 	for _, s := range r.stories() {
 		d.Detections = append(d.Detections, s.detected...)
 	}

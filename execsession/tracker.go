@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -161,6 +162,7 @@ func (t *Tracker) Admitted(a Admission) {
 	again := q.reviewed
 	q.reviewed = true
 	if !again {
+		q.extra = extraOf(a.Extra)
 		q.container, q.command, q.tty, q.stdin = t.containerOf(&a.Pod, a.Container), cut(a.Command), a.TTY, a.Stdin
 		if a.Command == nil {
 			q.command = nil
@@ -243,6 +245,32 @@ func own(texts []string) []string {
 	out := slices.Clone(texts[:min(len(texts), maxFound)])
 	for i, text := range out {
 		out[i] = short(text)
+	}
+	return out
+}
+
+const (
+	// maxExtra bounds what is kept of a user's extra, maxExtraBytes all of it.
+	maxExtra      = 32
+	maxExtraBytes = 8 << 10
+)
+
+// extraOf is what is kept of a user's extra, in texts of its own; the keys that sort first, where it is too much.
+func extraOf(extra map[string][]string) map[string][]string {
+	if len(extra) == 0 {
+		return nil
+	}
+	out, room := make(map[string][]string, min(len(extra), maxExtra)), maxExtraBytes
+	for _, key := range slices.Sorted(maps.Keys(extra)) {
+		values := own(extra[key])
+		room -= len(key)
+		for _, v := range values {
+			room -= len(v)
+		}
+		if len(out) == maxExtra || room < 0 {
+			break
+		}
+		out[short(key)] = values
 	}
 	return out
 }

@@ -199,7 +199,7 @@ func exact() execsession.Document {
 	return execsession.Document{
 		ID: "s-1", Aliases: []string{"s-2"}, Door: "exec", State: execsession.StateEnded,
 		Attribution: event.AttributionExact, Final: true,
-		User:      &execsession.User{Name: "alice", Groups: []string{"devs"}, Impersonator: "root-admin"},
+		User:      &execsession.User{Name: "alice", Groups: []string{"devs"}, Impersonator: "root-admin", Extra: map[string][]string{"scope": {"a", "b"}, "example.com/login": {nasty}}},
 		Pod:       execsession.Pod{Namespace: "shop", Name: "cart-0", UID: "u-1", Node: "node1"},
 		Container: "main", Command: []string{"sh", "-c", "curl " + nasty}, TTY: true, Interactive: true, Stdin: true,
 		Request: &execsession.Request{Certain: true, SourceIPs: []string{"192.0.2.7"}, UserAgent: "kubectl/v1.35"},
@@ -347,6 +347,7 @@ func TestShowIsATimeline(t *testing.T) {
 State:        ended
 Asked by:     alice (by root-admin)
 Groups:       devs
+Extra:        example.com/login=a\u{1b}[2Jb\u{9b}c\u{202e}d\u{d}e\u{a}f scope=a,b
 Attribution:  exact
 Door:         exec, with a terminal, with input
 Pod:          shop/cart-0, container main, on node node1

@@ -3,6 +3,8 @@ package sessions
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -75,6 +77,7 @@ func facts(s *session, zero time.Time) [][2]string {
 		{"State:", state(s)},
 		{"Asked by:", asker(s)},
 		{"Groups:", groups(s.User)},
+		{"Extra:", extra(s.User)},
 		{"Attribution:", attributed(s)},
 		{"Detected as:", unaudited(s)},
 		{"Door:", door(s)},
@@ -136,6 +139,17 @@ func groups(u *execsession.User) string {
 		return ""
 	}
 	return strings.Join(u.Groups, ", ")
+}
+
+func extra(u *execsession.User) string {
+	if u == nil {
+		return ""
+	}
+	all := make([]string, 0, len(u.Extra))
+	for _, key := range slices.Sorted(maps.Keys(u.Extra)) {
+		all = append(all, key+"="+strings.Join(u.Extra[key], ","))
+	}
+	return strings.Join(all, " ")
 }
 
 // attributed says how sure it is who asked, and why.
