@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -95,17 +96,21 @@ func (u *unattributed) drop(id string) {
 
 // asKnown is the detection with what is known of its sessions now.
 func (u *unattributed) asKnown(d *event.Detection) *event.Detection {
+	known := func(of *event.Session) *event.Session {
+		if of == nil {
+			return nil
+		}
+		return cmp.Or(u.session(of.ID), of)
+	}
 	own := *d
-	own.Events = slices.Clone(d.Events)
+	own.Events, own.Sessions = slices.Clone(d.Events), slices.Clone(d.Sessions)
 	for i, e := range own.Events {
-		if e.Session == nil {
-			continue
-		}
-		if now := u.session(e.Session.ID); now != nil {
-			known := *e
-			known.Session = now
-			own.Events[i] = &known
-		}
+		now := *e
+		now.Session = known(e.Session)
+		own.Events[i] = &now
+	}
+	for i, s := range own.Sessions {
+		own.Sessions[i] = known(s)
 	}
 	return &own
 }

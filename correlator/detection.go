@@ -57,7 +57,7 @@ func conclude(r *rule.Rule, id string, events []*event.Event, now time.Time, ses
 	user, userDoubt := personOf(events, session)
 	d = &event.Detection{
 		ID: id, Rule: describe(r), Time: events[len(events)-1].Time, At: now,
-		Events: events, Pod: pod, User: user, Action: event.ActionNone,
+		Events: events, Pod: pod, User: user, Sessions: sessionsOf(events, session), Action: event.ActionNone,
 	}
 	if r.Response != nil && r.Response.Quarantine != nil {
 		unfit = doubtOf(r.Response.Quarantine, d, podDoubt, userDoubt)
@@ -206,7 +206,8 @@ func personOf(events []*event.Event, session func(string) *event.Session) (user 
 		unfit.why = err.Error()
 	}
 	asked, open := "", doubt{}
-	for _, s := range sessionsOf(events, session) {
+	telemetry := slices.DeleteFunc(slices.Clone(events), func(e *event.Event) bool { return e.Audit != nil })
+	for _, s := range sessionsOf(telemetry, session) {
 		switch {
 		case s.Attribution != event.AttributionExact:
 			open = doubt{why: "it is not certain yet who asked for session " + s.ID + ": " + candidates(s), open: true}
@@ -229,11 +230,11 @@ func candidates(s *event.Session) string {
 	return "it may be any of " + strings.Join(s.Candidates, ", ")
 }
 
-// sessionsOf are the sessions that the chain's telemetry happened in, as they are known now.
+// sessionsOf are the sessions that a chain happened in, or asked for, as they are known now.
 func sessionsOf(events []*event.Event, session func(string) *event.Session) []*event.Session {
 	var all []*event.Session
 	for _, e := range events {
-		if e.Session == nil || e.Audit != nil {
+		if e.Session == nil {
 			continue
 		}
 		s := cmp.Or(session(e.Session.ID), e.Session)

@@ -20,6 +20,8 @@ type Detection struct {
 	// Pod and User are whom it is about; either may be empty.
 	Pod  Pod
 	User string
+	// Sessions are the exec sessions that its events happened in, or asked for, as they were known when it was concluded.
+	Sessions []*Session
 	// Action is what Portcullis does about it.
 	Action Action
 	// Coverage says what was not seen while its events happened.

@@ -201,7 +201,9 @@ type detection struct {
 	Quarantines []quarantine `json:"quarantines,omitempty"`
 	Coverage    coverage     `json:"coverage"`
 	Delay       delay        `json:"delay"`
-	Events      []link       `json:"events"`
+	// Sessions are the exec sessions that its events happened in, or asked for.
+	Sessions []session `json:"sessions,omitempty"`
+	Events   []link    `json:"events"`
 	// EventsOmitted is how many events of the chain are not listed.
 	EventsOmitted int `json:"events_omitted,omitempty"`
 }
@@ -212,6 +214,18 @@ type quarantine struct {
 	Subject string     `json:"subject,omitempty"`
 	State   string     `json:"state"`
 	Expires *time.Time `json:"expires,omitempty"`
+}
+
+// session is an exec session: who asked for it, or who may have, as far as that was known when the detection was concluded.
+type session struct {
+	ID           string   `json:"id"`
+	Attribution  string   `json:"attribution"`
+	User         *user    `json:"user,omitempty"`
+	Impersonator string   `json:"impersonator,omitempty"`
+	Candidates   []string `json:"candidates,omitempty"`
+	Door         string   `json:"door,omitempty"`
+	Interactive  bool     `json:"interactive"`
+	CommandLine  string   `json:"command_line,omitempty"`
 }
 
 // coverage says whether everything was seen while the detection's events happened.
@@ -250,6 +264,7 @@ type link struct {
 	PodUID     string    `json:"pod_uid,omitempty"`
 	Confidence string    `json:"confidence,omitempty"`
 	Container  string    `json:"container,omitempty"`
+	Session    string    `json:"session,omitempty"`
 	Summary    string    `json:"summary,omitempty"`
 	DelayMS    float64   `json:"delay_ms"`
 }

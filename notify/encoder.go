@@ -23,6 +23,7 @@ const (
 	maxArgsSize = 16 << 10
 	maxEvents   = 32
 	maxItems    = 64
+	maxSessions = 4
 )
 
 // Encoder turns detections into ECS documents. It is immutable.
@@ -361,7 +362,7 @@ func (c *Encoder) detection(d *event.Detection) detection {
 		ID: d.ID, State: string(cmp.Or(d.State, event.Provisional)), SupersededBy: d.SupersededBy,
 		Action: string(d.Action), Why: cut(d.Why, maxText), Severity: d.Rule.Severity,
 		Confidence: d.Pod.Confidence.String(), Candidates: items(d.Pod.Candidates), Coverage: coverageOf(d.Coverage),
-		Delay: delayOf(d), Events: make([]link, 0, min(len(d.Events), maxEvents)),
+		Delay: delayOf(d), Sessions: c.sessions(d.Sessions), Events: make([]link, 0, min(len(d.Events), maxEvents)),
 	}
 	for i, e := range d.Events {
 		if i == maxEvents {
@@ -369,6 +370,21 @@ func (c *Encoder) detection(d *event.Detection) detection {
 			break
 		}
 		out.Events = append(out.Events, c.link(e))
+	}
+	return out
+}
+
+func (c *Encoder) sessions(all []*event.Session) []session {
+	out := make([]session, 0, min(len(all), maxSessions))
+	for _, s := range all[:min(len(all), maxSessions)] {
+		told := session{
+			ID: s.ID, Attribution: string(s.Attribution), Impersonator: cut(s.Impersonator, maxText), Candidates: items(s.Candidates),
+			Door: s.Door, Interactive: s.Interactive, CommandLine: cut(strings.Join(c.args(s.Command), " "), maxText),
+		}
+		if s.User != "" {
+			told.User = &user{Name: cut(s.User, maxText), Roles: items(s.Groups)}
+		}
+		out = append(out, told)
 	}
 	return out
 }
@@ -420,6 +436,9 @@ func (c *Encoder) link(e *event.Event) link {
 	}
 	if e.Container != nil {
 		out.Container = firstOf(e.Container.Name, e.Container.ID)
+	}
+	if e.Session != nil {
+		out.Session = e.Session.ID
 	}
 	if !e.Received.IsZero() {
 		out.DelayMS = ms(e.Received.Sub(e.Time))

@@ -49,8 +49,13 @@ func stolenToken() *event.Detection {
 			RequestObject: json.RawMessage(`{"secret":"never shown"}`), Caller: pod,
 		},
 	}
+	read.Session = &event.Session{
+		ID: "s-1", User: "alice", Groups: []string{"devs"}, Impersonator: "root-admin", Attribution: event.AttributionExact,
+		Door: "exec", Interactive: true, Command: []string{"sh", "-c", "PASSWORD=" + hunter2 + " ./go"},
+	}
+	other := &event.Session{ID: "r-2", Attribution: event.AttributionCandidates, Candidates: []string{"bob", "unaudited"}}
 	return &event.Detection{
-		ID: "9f3c1a", Time: used.Time, At: noon.Add(3*time.Second + 1500*time.Microsecond),
+		ID: "9f3c1a", Sessions: []*event.Session{read.Session, other}, Time: used.Time, At: noon.Add(3*time.Second + 1500*time.Microsecond),
 		Rule: event.DetectionRule{
 			Name: "token-theft", Title: "Token read, then used", Description: "A shell read the token.",
 			Severity: "high", RiskScore: 73, Tags: []string{"Kubernetes"},
@@ -115,6 +120,7 @@ func TestDocumentIsOneSafeLine(t *testing.T) {
 	d.Events[1].Audit.RequestURI, d.Events[1].Audit.UserAgent, d.Events[1].Audit.Annotations = evil, evil, map[string]string{evil: evil}
 	for range 1000 {
 		d.Events = append(d.Events, d.Events[0], d.Events[1])
+		d.Sessions = append(d.Sessions, &event.Session{ID: "s-1", User: evil, Candidates: []string{evil}, Command: []string{evil}})
 		d.Events[0].Process.Args = append(d.Events[0].Process.Args, "x")
 		d.Events[1].Audit.User.Groups = append(d.Events[1].Audit.User.Groups, "g")
 	}

@@ -25,6 +25,9 @@ func testUser(t *testing.T, w *world) {
 	if d.Document.User.Name != "dave" {
 		t.Errorf("the detection names the user %q, want dave", d.Document.User.Name)
 	}
+	if s := d.Document.Portcullis.Detection.Sessions; len(s) != 1 || s[0].ID == "" || s[0].Attribution != "exact" || s[0].User.Name != "dave" {
+		t.Errorf("the detection names the sessions %+v, want one of dave's", s)
+	}
 	names, err := w.Admin().Must(step(t), "kubectl", "get", "quarantines", "-o", `jsonpath={range .items[?(@.spec.subject.name=="dave")]}{.metadata.name}{end}`)
 	w.check(t, err)
 	name := strings.TrimSpace(names.Stdout)

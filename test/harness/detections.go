@@ -46,6 +46,11 @@ type Document struct {
 			Action string           `json:"action"`
 			Why    string           `json:"why"`
 			Events []DetectionEvent `json:"events"`
+			// Sessions are those that its events happened in.
+			Sessions []struct {
+				ID, Attribution string
+				User            struct{ Name string }
+			} `json:"sessions"`
 			// Coverage says what was not seen.
 			Coverage struct {
 				Status string                           `json:"status"`
