@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"testing"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +20,7 @@ import (
 // RequireRoot skips a test that needs to make containers where that cannot be.
 // In CI (the environment variable CI is set) such a test fails: one that
 // silently does not run proves nothing.
-func RequireRoot(tb testing.TB) {
+func RequireRoot(tb TB) {
 	tb.Helper()
 	unable := tb.Skip
 	if os.Getenv("CI") != "" {
@@ -51,11 +50,13 @@ type Options struct {
 	ReadOnly bool
 	// Binds are further directories of the host, by their place in the container.
 	Binds map[string]string
+	// PodUID is the UID of its pod; default: one of no pod.
+	PodUID string
 }
 
 // Container is a running container.
 type Container struct {
-	tb      testing.TB
+	tb      TB
 	ID, UID string // of the container, and of its pod
 	// Cgroup is its cgroup's path from the root of the tree.
 	Cgroup string
@@ -66,10 +67,13 @@ type Container struct {
 }
 
 // Start runs a container until the test ends.
-func Start(tb testing.TB, opts Options) *Container {
+func Start(tb TB, opts Options) *Container {
 	tb.Helper()
 	RequireRoot(tb)
-	c := &Container{tb: tb, ID: random(tb, 32), UID: UUID(tb), bundle: tb.TempDir(), state: tb.TempDir()}
+	c := &Container{tb: tb, ID: random(tb, 32), UID: opts.PodUID, bundle: tb.TempDir(), state: tb.TempDir()}
+	if c.UID == "" {
+		c.UID = UUID(tb)
+	}
 	c.Cgroup = "/" + parent(tb) + "/burstable/pod" + c.UID + "/" + c.ID
 	if len(opts.Args) == 0 {
 		opts.Args = []string{"/usr/bin/sleep", "infinity"}
@@ -214,7 +218,7 @@ func (c *Container) spec(opts Options, account string) map[string]any {
 }
 
 // buildRoot makes a container's file system.
-func buildRoot(tb testing.TB, root string) {
+func buildRoot(tb TB, root string) {
 	tb.Helper()
 	for _, dir := range []string{"bb", "cgroups", "etc", "sys", "proc", "dev", "tmp", "usr", "run/secrets/kubernetes.io/serviceaccount"} {
 		mkdir(tb, filepath.Join(root, dir))
@@ -241,7 +245,7 @@ const Dated = "..2026_11_21_17_52_59.2458567487"
 
 // ServiceAccount makes a directory with a service account's files, as the
 // kubelet mounts it into a container.
-func ServiceAccount(tb testing.TB) string {
+func ServiceAccount(tb TB) string {
 	tb.Helper()
 	dir := tb.TempDir()
 	mountMemory(tb, dir)
@@ -256,7 +260,7 @@ func ServiceAccount(tb testing.TB) string {
 
 // ProjectedVolume makes a directory with one token, of any name, as the kubelet
 // mounts a projected volume on the host.
-func ProjectedVolume(tb testing.TB, token string) string {
+func ProjectedVolume(tb TB, token string) string {
 	tb.Helper()
 	dir := filepath.Join(tb.TempDir(), "volumes/kubernetes.io~projected", token)
 	mkdir(tb, dir)
@@ -269,7 +273,7 @@ func ProjectedVolume(tb testing.TB, token string) string {
 }
 
 // mountMemory mounts an empty file system in memory until the test ends.
-func mountMemory(tb testing.TB, dir string) {
+func mountMemory(tb TB, dir string) {
 	tb.Helper()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
 		tb.Fatalf("mount a tmpfs: %v", err)
@@ -282,7 +286,7 @@ func mountMemory(tb testing.TB, dir string) {
 }
 
 // parent is the cgroup of one run of tests: no kubelet looks there.
-func parent(tb testing.TB) string {
+func parent(tb TB) string {
 	tb.Helper()
 	return fmt.Sprintf("portcullis-agent-test-%d", os.Getpid())
 }
@@ -290,7 +294,7 @@ func parent(tb testing.TB) string {
 // MakeCgroup makes a cgroup in one hierarchy ("unified", "pids") and removes it,
 // with its ancestors, as the test ends. The path is below one that is the
 // test's own. It returns the cgroup's directory.
-func MakeCgroup(tb testing.TB, hierarchy, path string) string {
+func MakeCgroup(tb TB, hierarchy, path string) string {
 	tb.Helper()
 	RequireRoot(tb)
 	path = filepath.Join(parent(tb), path)
@@ -304,21 +308,21 @@ func MakeCgroup(tb testing.TB, hierarchy, path string) string {
 
 // tree is where a hierarchy is mounted. A machine that has nothing but version 2
 // has that one in the place of all.
-func tree(tb testing.TB, hierarchy string) string {
+func tree(tb TB, hierarchy string) string {
 	tb.Helper()
 	const root = "/sys/fs/cgroup"
 	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err != nil {
 		return filepath.Join(root, hierarchy)
 	}
 	if hierarchy != "unified" {
-		tb.Skipf("this machine has no cgroups of version 1, so none of %s", hierarchy)
+		tb.Skip("this machine has no cgroups of version 1, so none of " + hierarchy)
 	}
 	return root
 }
 
 // RemoveCgroups removes a cgroup and its ancestors in every hierarchy, as far
 // as they are empty.
-func RemoveCgroups(tb testing.TB, path string) {
+func RemoveCgroups(tb TB, path string) {
 	tb.Helper()
 	trees, err := filepath.Glob("/sys/fs/cgroup/*")
 	if err != nil {
@@ -344,19 +348,19 @@ func RemoveCgroups(tb testing.TB, path string) {
 }
 
 // UUID is a pod's UID.
-func UUID(tb testing.TB) string {
+func UUID(tb TB) string {
 	tb.Helper()
 	h := random(tb, 16)
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
 // ID is a container's id.
-func ID(tb testing.TB) string {
+func ID(tb TB) string {
 	tb.Helper()
 	return random(tb, 32)
 }
 
-func random(tb testing.TB, n int) string {
+func random(tb TB, n int) string {
 	tb.Helper()
 	b := make([]byte, n)
 	if _, err := rand.Read(b); err != nil {
@@ -365,28 +369,28 @@ func random(tb testing.TB, n int) string {
 	return hex.EncodeToString(b)
 }
 
-func mkdir(tb testing.TB, dir string) {
+func mkdir(tb TB, dir string) {
 	tb.Helper()
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // everybody in a container may look around
 		tb.Fatal(err)
 	}
 }
 
-func symlink(tb testing.TB, to, name string) {
+func symlink(tb TB, to, name string) {
 	tb.Helper()
 	if err := os.Symlink(to, name); err != nil {
 		tb.Fatal(err)
 	}
 }
 
-func writeFile(tb testing.TB, name, content string, mode fs.FileMode) {
+func writeFile(tb TB, name, content string, mode fs.FileMode) {
 	tb.Helper()
 	if err := os.WriteFile(name, []byte(content), mode); err != nil {
 		tb.Fatal(err)
 	}
 }
 
-func readFile(tb testing.TB, name string) string {
+func readFile(tb TB, name string) string {
 	tb.Helper()
 	b, err := os.ReadFile(name)
 	if err != nil {

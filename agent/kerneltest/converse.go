@@ -3,12 +3,11 @@ package kerneltest
 import (
 	"bufio"
 	"fmt"
-	"testing"
 )
 
 // Converse starts a shell in a container, until the test ends. What it returns has the shell run a command, and returns
 // as soon as that is over: microseconds after it, where Exec takes as long as a runtime does.
-func Converse(tb testing.TB, c *Container) func(command string) {
+func Converse(tb TB, c *Container) func(command string) {
 	tb.Helper()
 	cmd := c.Command("/bin/sh", "-c", `while read -r line; do $line; echo over; done`)
 	in, err := cmd.StdinPipe()

@@ -98,7 +98,9 @@ type window struct {
 // printWindows prints how long after a request the gate is still open.
 func printWindows(t standalone.TB, out io.Writer, o options) {
 	t.Helper()
-	site, objects := enforcing(t, o)
+	site, objects := enforcing(t, o, oneRequest, twoRequests)
+	namespace(t, objects, inside)
+	site.Start(t)
 	fmt.Fprintf(out, "From a pod's API call to the gate being shut, in ms, %d trials each\n\n", o.trials)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "audit webhook\trule\tp50\tp90\tmax\ttrials in which an exec got in\tby the policy\t")
@@ -139,25 +141,22 @@ func closures(got []window) []time.Duration {
 	return times
 }
 
-// enforcing is a server that does what its rules ask for, however often.
-func enforcing(t standalone.TB, o options) (*serverprocess.Site, client.Client) {
+// enforcing is a server, not started yet, that does what its rules ask for, however often.
+func enforcing(t standalone.TB, o options, rules ...string) (*serverprocess.Site, client.Client) {
 	t.Helper()
 	dir := t.TempDir()
-	for name, text := range map[string]string{"one.yaml": oneRequest, "two.yaml": twoRequests} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+	for i, text := range rules {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.yaml", i)), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	site := serverprocess.New(t, serverprocess.Options{Binary: o.binary, Configure: func(c *config.Config) {
 		c.Mode = "enforce"
-		c.Gate.Breaker = config.BreakerConfig{PerRulePerHour: 1_000_000, TotalPerHour: 1_000_000, MaxQuarantines: 1_000_000}
 		c.RuleDirectories, c.ShippedRules = []string{dir}, new(false)
 		c.Gate.Breaker = config.BreakerConfig{PerRulePerHour: 1e6, TotalPerHour: 1e6, MaxQuarantines: 1e6}
 	}})
 	objects := typed(t, site.API)
 	permit(t, objects)
-	namespace(t, objects, inside)
-	site.Start(t)
 	return site, objects
 }
 

@@ -51,7 +51,7 @@ type Agent struct {
 func (s *Site) Agent(t standalone.TB, opts AgentOptions) *Agent {
 	t.Helper()
 	a := &Agent{Node: opts.Node, Ahead: opts.Ahead}
-	s.write(t, "token-"+opts.Node, []byte(s.agentToken(t, opts.Node)))
+	tokenFile := s.agentToken(t, opts.Node)
 	var err error
 	if a.Spool, err = transport.NewSpool(opts.Spool); err != nil {
 		t.Fatalf("spool of %s: %v", opts.Node, err)
@@ -62,7 +62,7 @@ func (s *Site) Agent(t standalone.TB, opts AgentOptions) *Agent {
 	}
 	a.opts = transport.Options{
 		Server: s.Config.Collector.Listen, ServerName: "127.0.0.1",
-		CAFile: s.file("ca.crt"), TokenFile: s.file("token-" + opts.Node),
+		CAFile: s.file("ca.crt"), TokenFile: tokenFile,
 		Hello: func() *telemetryv1.Hello {
 			return &telemetryv1.Hello{AgentVersion: "test", BootId: "boot-" + opts.Node, KernelRelease: "test", SessionId: "session-" + opts.Node}
 		},
@@ -73,7 +73,17 @@ func (s *Site) Agent(t standalone.TB, opts AgentOptions) *Agent {
 	return a
 }
 
-// agentToken is what a kubelet would have put into the agent's pod.
+// AgentFlags are those of a real agent (cmd/portcullis-agent), which let it reach the server as a node's. The node's
+// object, and the agent's pod on it, are made.
+func (s *Site) AgentFlags(t standalone.TB, node string) []string {
+	t.Helper()
+	return []string{
+		"--server", s.Config.Collector.Listen, "--server-name", "127.0.0.1",
+		"--ca-file", s.file("ca.crt"), "--token-file", s.agentToken(t, node), "--node-name", node,
+	}
+}
+
+// agentToken is the file that a kubelet would have put into the agent's pod.
 func (s *Site) agentToken(t standalone.TB, node string) string {
 	t.Helper()
 	object := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}
@@ -90,10 +100,12 @@ func (s *Site) agentToken(t standalone.TB, node string) string {
 	if err != nil {
 		t.Fatalf("create the agent's pod on %s: %v", node, err)
 	}
-	return s.token(t, account, &authnv1.TokenRequest{Spec: authnv1.TokenRequestSpec{
+	token := s.token(t, account, &authnv1.TokenRequest{Spec: authnv1.TokenRequestSpec{
 		Audiences: []string{"portcullis"}, ExpirationSeconds: seconds(tokenLife),
 		BoundObjectRef: &authnv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID},
 	}})
+	s.write(t, "token-"+node, []byte(token))
+	return s.file("token-" + node)
 }
 
 // Now is the node's clock.

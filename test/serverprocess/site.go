@@ -103,11 +103,22 @@ func New(t standalone.TB, opts Options) *Site {
 // Build builds cmd/portcullis into a directory and returns its path.
 func Build(t standalone.TB, dir string) string {
 	t.Helper()
-	binary := filepath.Join(dir, "portcullis")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./cmd/portcullis") //nolint:gosec // a directory of the test
+	return build(t, dir, "portcullis")
+}
+
+// BuildAgent builds cmd/portcullis-agent into a directory and returns its path.
+func BuildAgent(t standalone.TB, dir string) string {
+	t.Helper()
+	return build(t, dir, "portcullis-agent")
+}
+
+func build(t standalone.TB, dir, command string) string {
+	t.Helper()
+	binary := filepath.Join(dir, command)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./cmd/"+command) //nolint:gosec // a directory of the test
 	cmd.Dir = root(t)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build the server: %v\n%s", err, out)
+		t.Fatalf("build %s: %v\n%s", command, err, out)
 	}
 	return binary
 }
