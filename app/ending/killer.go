@@ -75,6 +75,8 @@ type Order struct {
 	By, Why string
 	// Since is when it was concluded.
 	Since time.Time
+	// After, if it is set: only a process that began after it is meant. What began before is none of the reason's.
+	After time.Time
 }
 
 // Killer ends sessions. Its methods may be called from any goroutine; to order never waits.
@@ -158,7 +160,7 @@ func (k *Killer) End(d *event.Detection, reach Reach) {
 	r := &recent{detection: d, at: k.Now(), reach: reach, ordered: map[string]bool{}}
 	for _, e := range d.Events {
 		if e.Session != nil && e.Session.ID != "" {
-			k.order(r, e.Session.ID)
+			k.order(r, e.Session.ID, time.Time{})
 		}
 	}
 	k.look(r)
@@ -179,14 +181,14 @@ func (k *Killer) look(r *recent) {
 		glass := slices.ContainsFunc(docs, byBreakGlass)
 		for _, doc := range docs {
 			if waits(&doc, r.at) || r.reach.Shut && !glass && began(&doc, r.at) {
-				k.order(r, doc.ID)
+				k.order(r, doc.ID, r.at)
 			}
 		}
 	}
 	if r.reach.User && r.detection.User != "" {
 		for _, doc := range k.Sessions.List(execsession.Filter{User: r.detection.User, Since: since}) {
 			if waits(&doc, r.at) {
-				k.order(r, doc.ID)
+				k.order(r, doc.ID, r.at)
 			}
 		}
 	}
@@ -208,14 +210,14 @@ func byBreakGlass(d execsession.Document) bool {
 }
 
 // order orders the end of a session, once for a detection.
-func (k *Killer) order(r *recent, id string) {
+func (k *Killer) order(r *recent, id string, after time.Time) {
 	if r.ordered[id] {
 		return
 	}
 	r.ordered[id] = true
 	d := r.detection
 	by := "rule " + d.Rule.Name
-	k.EndSession(Order{Session: id, By: by, Why: fmt.Sprintf("%s (%s), detection %s", d.Rule.Title, by, d.ID), Since: d.At})
+	k.EndSession(Order{Session: id, By: by, Why: fmt.Sprintf("%s (%s), detection %s", d.Rule.Title, by, d.ID), Since: d.At, After: after})
 }
 
 // again looks for sessions of which it is heard only now.
@@ -301,10 +303,14 @@ func (k *Killer) due() []*pending {
 		if p.asked {
 			continue
 		}
-		if len(k.Sessions.Firsts(id, ending)) > 0 {
+		firsts, began := k.firsts(&p.order, ending)
+		switch {
+		case len(firsts) > 0:
 			p.asked = true
 			due = append(due, p)
-		} else if now.After(p.deadline) {
+		case began:
+			delete(k.pending, id)
+		case now.After(p.deadline):
 			delete(k.pending, id)
 			k.outcomes.WithLabelValues(outcomeNeverBegan).Inc()
 			k.Logger.Warn("session was to end, and none of its processes is known for sure: if it has any, they go on", "session", id, "by", p.order.By)
@@ -312,6 +318,13 @@ func (k *Killer) due() []*pending {
 	}
 	maps.DeleteFunc(k.over, func(_ string, until time.Time) bool { return now.After(until) })
 	return due
+}
+
+// firsts are the processes to end for an order, and began reports whether there are any of the session at all.
+func (k *Killer) firsts(o *Order, ending func(string) bool) (firsts []execsession.First, began bool) {
+	all := k.Sessions.Firsts(o.Session, ending)
+	firsts = slices.DeleteFunc(all, func(f execsession.First) bool { return !o.After.IsZero() && !f.Leader.Start.After(o.After) })
+	return firsts, len(all) > 0
 }
 
 // ending says which sessions are to end now, or were to just before.
@@ -331,7 +344,7 @@ func (k *Killer) ending() func(session string) bool {
 // ask has the session's agent end it.
 func (k *Killer) ask(ctx context.Context, p *pending) {
 	o := p.order
-	firsts := k.Sessions.Firsts(o.Session, k.ending())
+	firsts, _ := k.firsts(&o, k.ending())
 	if len(firsts) == 0 {
 		k.retry(p, errors.New("its first process is not known any more"))
 		return

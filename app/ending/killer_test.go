@@ -24,6 +24,7 @@ type node struct {
 	mutex    sync.Mutex
 	docs     []execsession.Document
 	begun    map[string]bool
+	started  map[string]time.Time
 	mixed    map[string][]string // equal ones that cannot be told apart
 	outcome  collector.Outcome
 	err      error
@@ -40,7 +41,7 @@ func (n *node) Firsts(id string, ending func(string) bool) (out []execsession.Fi
 			return nil
 		}
 		out = append(out, execsession.First{
-			Pod: event.Pod{UID: "u", Namespace: "shop", Name: "web-0", Node: "n1"}, ContainerID: "c", Leader: event.EntryLeader{EntityID: "e-" + id},
+			Pod: event.Pod{UID: "u", Namespace: "shop", Name: "web-0", Node: "n1"}, ContainerID: "c", Leader: event.EntryLeader{EntityID: "e-" + id, Start: n.started[id]},
 		})
 	}
 	return out
@@ -96,13 +97,13 @@ func (n *node) add(d execsession.Document, begun bool) {
 	defer n.mutex.Unlock()
 	d.Pod = execsession.Pod{UID: "u", Namespace: "shop", Name: "web-0", Node: "n1"}
 	n.docs = append(n.docs, d)
-	n.begun[d.ID] = begun
+	n.begun[d.ID], n.started[d.ID] = begun, d.Started
 }
 
 func (n *node) begin(id string) {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
-	n.begun[id] = true
+	n.begun[id], n.started[id] = true, time.Now()
 }
 
 // names are the entry leaders whose sessions were ended, sorted.
@@ -121,7 +122,7 @@ func (n *node) names() []string {
 func run(t *testing.T, story func(t *testing.T, n *node, k *Killer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		n := &node{begun: map[string]bool{}, outcome: collector.OutcomeDone}
+		n := &node{begun: map[string]bool{}, started: map[string]time.Time{}, outcome: collector.OutcomeDone}
 		k, err := New(Options{Sessions: n, Agents: n, Announcer: n, Now: time.Now, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
 		if err != nil {
 			t.Fatal(err)
@@ -189,6 +190,25 @@ func TestWhatWasAdmittedBeforeEndsWhenItBegins(t *testing.T) {
 	})
 }
 
+// Somebody else's session has begun before the detection, and it is not known yet that it has.
+func TestWhatBeganBeforeGoesOn(t *testing.T) {
+	t.Parallel()
+	run(t, func(t *testing.T, n *node, k *Killer) {
+		now := time.Now()
+		n.add(execsession.Document{ID: "s-1", State: execsession.StateOpen, Started: now.Add(-time.Hour)}, true)
+		n.add(execsession.Document{ID: "s-2", State: execsession.StateRequested, Requested: now.Add(-time.Second), Started: now.Add(-time.Millisecond)}, false)
+		k.End(about("s-1"), Reach{})
+		expect(t, n, "e-s-1")
+		n.mutex.Lock()
+		n.begun["s-2"] = true
+		n.mutex.Unlock()
+		expect(t, n, "e-s-1")
+		if len(k.pending) != 0 {
+			t.Errorf("%d are waited for", len(k.pending))
+		}
+	})
+}
+
 // The verdict was made before the detection, and is told after it.
 func TestAReviewThatIsToldLateCounts(t *testing.T) {
 	t.Parallel()
@@ -197,7 +217,7 @@ func TestAReviewThatIsToldLateCounts(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 		k.End(about(), Reach{})
 		time.Sleep(10 * time.Millisecond)
-		n.add(execsession.Document{ID: "s-1", State: execsession.StateRequested, Requested: admitted}, true)
+		n.add(execsession.Document{ID: "s-1", State: execsession.StateRequested, Requested: admitted, Started: time.Now()}, true)
 		n.add(execsession.Document{ID: "s-2", State: execsession.StateRequested, Requested: time.Now()}, true)
 		expect(t, n, "e-s-1")
 	})
@@ -225,7 +245,7 @@ func TestAUsersAdmissionsElsewhereEnd(t *testing.T) {
 	run(t, func(t *testing.T, n *node, k *Killer) {
 		d := about()
 		d.Pod = event.Pod{}
-		n.add(execsession.Document{ID: "s-1", State: execsession.StateRequested, User: &execsession.User{Name: "mallory"}}, true)
+		n.add(execsession.Document{ID: "s-1", State: execsession.StateRequested, User: &execsession.User{Name: "mallory"}, Started: time.Now().Add(time.Second)}, true)
 		n.add(execsession.Document{ID: "s-2", State: execsession.StateRequested, User: &execsession.User{Name: "alice"}}, true)
 		k.End(d, Reach{User: true})
 		expect(t, n, "e-s-1")
