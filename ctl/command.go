@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/portcullis-dev/portcullis/ctl/auditconfig"
+	"github.com/portcullis-dev/portcullis/ctl/certificates"
 	"github.com/portcullis-dev/portcullis/ctl/cluster"
 	"github.com/portcullis-dev/portcullis/ctl/doctor"
 	"github.com/portcullis-dev/portcullis/ctl/output"
@@ -61,6 +63,7 @@ func NewCommand(o Options) *cobra.Command {
 		group("audit", "Connect API servers to the audit sink", auditconfig.New(auditconfig.Options{
 			Connect: flags.Client, Namespace: flags.Namespace, Streams: o.Streams,
 		})),
+		certificates.New(certificates.Options{Connect: flags.Client, Namespace: flags.Namespace, Streams: o.Streams, Now: time.Now}),
 		doctor.New(doctor.Options{Connect: flags.Client, Namespace: flags.Namespace, Streams: o.Streams}),
 		quarantine.New(quarantine.Options{
 			Connect: flags.Client, Namespace: flags.ContextNamespace, Streams: o.Streams,

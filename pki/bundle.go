@@ -57,6 +57,15 @@ func (b Bundle) PEM() []byte {
 	return text.Bytes()
 }
 
+// WriteFile writes the bundle to a file that everybody may read. The file is replaced in one step: who
+// reads it meanwhile finds the old or the new one.
+func (b Bundle) WriteFile(name string) error {
+	if err := replaceFile(name, b.PEM(), 0o644); err != nil {
+		return fmt.Errorf("write CA certificates: %w", err)
+	}
+	return nil
+}
+
 // Pool is the bundle as crypto/tls wants it.
 func (b Bundle) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()

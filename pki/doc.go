@@ -60,7 +60,7 @@
 //
 // A step that takes something away comes only after it was seen that everybody is told what replaces it.
 //
-// The sink CA is replaced by people: BeginSinkCA has both trusted, then the file of CAs is replaced on all
+// The sink CA is replaced by people, with "portcullisctl certificates": BeginSinkCA has both trusted, then the file of CAs is replaced on all
 // control plane hosts, and FinishSinkCA has the next one sign. An API server of Kubernetes 1.36 or later reads that file again every five minutes;
 // an earlier one has to be started again for it, and none ever reads embedded CA data again. Client certificates and keys are
 // read again by all of them.

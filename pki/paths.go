@@ -54,8 +54,8 @@ func (p admissionPaths) told(now time.Time, overlap time.Duration) int {
 
 // known reports whether a URL's path is one of them. It takes the same time for all that are not.
 func (p admissionPaths) known(path string) bool {
-	secret, ok := strings.CutPrefix(path, admissionPrefix)
-	if !ok || len(secret) != hex.EncodedLen(tokenBytes) {
+	secret, ok := secretIn(path)
+	if !ok {
 		return false // says nothing of the secret
 	}
 	given, found := sha256.Sum256([]byte(secret)), 0
@@ -64,6 +64,19 @@ func (p admissionPaths) known(path string) bool {
 		found |= subtle.ConstantTimeCompare(given[:], want[:])
 	}
 	return found == 1
+}
+
+// secretIn is the part of an admission path that is secret, if the path has the form of one.
+func secretIn(path string) (secret string, ok bool) {
+	secret, ok = strings.CutPrefix(path, admissionPrefix)
+	return secret, ok && len(secret) == hex.EncodedLen(tokenBytes)
+}
+
+// IsAdmissionPath reports whether a URL's path has the form of those that API servers are told. Whether it is
+// one of them only the Manager knows.
+func IsAdmissionPath(path string) bool {
+	_, ok := secretIn(path)
+	return ok
 }
 
 // ensurePaths returns the paths that are good. It makes one where there is none, where what is there

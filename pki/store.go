@@ -364,10 +364,7 @@ func (s *Store) currentLeaf(secret *corev1.Secret, ca *CA, names []string, now t
 }
 
 // due reports whether a certificate has less than a third of its lifetime left.
-func due(leaf *x509.Certificate, now time.Time) bool {
-	lifetime := leaf.NotAfter.Sub(leaf.NotBefore)
-	return !now.Before(leaf.NotBefore.Add(lifetime * 2 / 3))
-}
+func due(leaf *x509.Certificate, now time.Time) bool { return !now.Before(dueAt(leaf)) }
 
 // ahead reports whether a certificate is not valid yet. Since it begins before it
 // is made, by backdate, it was made by a clock that was ahead of ours by more than that.

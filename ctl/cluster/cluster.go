@@ -113,7 +113,9 @@ func NewClient(config *rest.Config, userAgent string, warnings io.Writer) (clien
 	for _, kind := range []string{"Node", "Namespace"} {
 		mapper.Add(corev1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeRoot)
 	}
-	mapper.Add(admissionv1.SchemeGroupVersion.WithKind("ValidatingWebhookConfiguration"), meta.RESTScopeRoot)
+	for _, kind := range []string{"ValidatingWebhookConfiguration", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"} {
+		mapper.Add(admissionv1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeRoot)
+	}
 	mapper.Add(v1alpha1.GroupVersion.WithKind("Quarantine"), meta.RESTScopeRoot)
 
 	config = rest.CopyConfig(config)

@@ -2,23 +2,33 @@ package doctor
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
+	"log/slog"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/portcullis-dev/portcullis/api/v1alpha1"
+	"github.com/portcullis-dev/portcullis/config"
 	"github.com/portcullis-dev/portcullis/ctl/output"
 	"github.com/portcullis-dev/portcullis/pki"
 	"github.com/portcullis-dev/portcullis/status"
@@ -42,17 +52,53 @@ func webhook(t testing.TB, namespace string) *admissionv1.ValidatingWebhookConfi
 
 func webhookTrusting(bundle []byte, namespace string) *admissionv1.ValidatingWebhookConfiguration {
 	ignore, none, timeout := admissionv1.Ignore, admissionv1.SideEffectClassNone, int32(2)
+	path := "/admit/" + strings.Repeat("0a", 32)
 	return &admissionv1.ValidatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: webhookName},
 		Webhooks: []admissionv1.ValidatingWebhook{{
 			Name: "exec.portcullis.dev", FailurePolicy: &ignore, SideEffects: &none, TimeoutSeconds: &timeout, AdmissionReviewVersions: []string{"v1"},
-			ClientConfig: admissionv1.WebhookClientConfig{CABundle: bundle, Service: &admissionv1.ServiceReference{Namespace: namespace, Name: "portcullis"}},
-			Rules: []admissionv1.RuleWithOperations{{
-				Operations: []admissionv1.OperationType{admissionv1.Connect},
-				Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: doors()},
-			}},
+			ClientConfig: admissionv1.WebhookClientConfig{CABundle: bundle, Service: &admissionv1.ServiceReference{Namespace: namespace, Name: "portcullis", Path: &path}},
+			Rules:        chartRules(),
 		}},
 	}
+}
+
+// chartRules are the doors as the chart has them.
+func chartRules() []admissionv1.RuleWithOperations {
+	all, namespaced := admissionv1.AllScopes, admissionv1.NamespacedScope
+	rule := func(operation admissionv1.OperationType, scope *admissionv1.ScopeType, resources ...string) admissionv1.RuleWithOperations {
+		return admissionv1.RuleWithOperations{
+			Operations: []admissionv1.OperationType{operation},
+			Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: resources, Scope: scope},
+		}
+	}
+	return []admissionv1.RuleWithOperations{
+		rule(admissionv1.Connect, &all, "pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "services/proxy", "nodes/proxy"),
+		rule(admissionv1.Update, &namespaced, "pods/ephemeralcontainers"),
+	}
+}
+
+// bolts are the policies and bindings as the chart has them.
+func bolts(namespace string) map[string]*bolt {
+	made := map[string]*bolt{}
+	for _, name := range []string{policyName, mirrorName} {
+		b := &bolt{
+			policy:  &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: admissionv1.ValidatingAdmissionPolicySpec{MatchConstraints: &admissionv1.MatchResources{}}},
+			binding: &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: name}},
+		}
+		for _, rule := range chartRules() {
+			b.policy.Spec.MatchConstraints.ResourceRules = append(b.policy.Spec.MatchConstraints.ResourceRules, admissionv1.NamedRuleWithOperations{RuleWithOperations: rule})
+		}
+		b.binding.Spec = admissionv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName: name, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+			ParamRef: &admissionv1.ParamRef{Selector: &metav1.LabelSelector{}},
+		}
+		made[name] = b
+	}
+	made[mirrorName].binding.Spec.ParamRef = &admissionv1.ParamRef{
+		Namespace: namespace, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"portcullis.dev/quarantine": "true"}},
+	}
+	return made
 }
 
 // document is what a server says that is well.
@@ -77,6 +123,7 @@ func healthy(t testing.TB) *patient {
 	if err != nil {
 		t.Fatal(err)
 	}
+	settings := config.Default()
 	return &patient{
 		namespace: "portcullis", now: noon, unread: map[string]error{},
 		server:     &appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{Replicas: &two}, Status: appsv1.StatefulSetStatus{ReadyReplicas: 1}},
@@ -85,6 +132,8 @@ func healthy(t testing.TB) *patient {
 		agentPods:  []corev1.Pod{agentPod("n1"), agentPod("n2")},
 		nodes:      map[string]bool{"n1": true, "n2": true},
 		webhook:    webhook(t, "portcullis"),
+		bolts:      bolts("portcullis"),
+		config:     &settings,
 		apiServers: []string{"192.0.2.1:6443"},
 		configMap:  &corev1.ConfigMap{Data: map[string]string{status.Key: string(text)}},
 	}
@@ -225,20 +274,96 @@ func TestChecks(t *testing.T) {
 			d.At = ago(3 * time.Hour)
 			d.Server.Ready, d.Server.NotReady = false, "the server has been stopped"
 		}), "status", Fail, "nothing for 3h; its last words: the server has been stopped"},
-		"future status":  {said(func(d *status.Document) { d.At = ago(-2 * time.Minute) }), "status", Warn, "off by 2m0s"},
-		"no webhook":     {func(_ *testing.T, p *patient) { p.webhook = nil }, "webhook", Fail, "no exec is denied"},
-		"no bundle":      {hooked(func(w *admissionv1.ValidatingWebhook) { w.ClientConfig.CABundle = nil }), "webhook", Fail, "no CA bundle"},
-		"wrong bundle":   {hooked(func(w *admissionv1.ValidatingWebhook) { w.ClientConfig.CABundle = []byte("x") }), "webhook", Fail, "no certificate that is valid now"},
-		"old bundle":     {func(_ *testing.T, p *patient) { p.now = noon.Add(100 * time.Hour) }, "webhook", Fail, "no certificate that is valid now"},
-		"elsewhere":      {hooked(func(w *admissionv1.ValidatingWebhook) { w.ClientConfig.Service.Namespace = "other" }), "webhook", Fail, "leads to the namespace other"},
-		"no attach":      {hooked(func(w *admissionv1.ValidatingWebhook) { w.Rules[0].Resources = []string{"pods/exec", "*/portforward"} }), "webhook", Fail, "nobody asks it about pods/attach"},
-		"not on connect": {hooked(func(w *admissionv1.ValidatingWebhook) { w.Rules[0].Operations[0] = admissionv1.Create }), "webhook", Fail, "pods/exec, pods/attach, pods/portforward"},
-		"all of pods":    {hooked(func(w *admissionv1.ValidatingWebhook) { w.Rules[0].Resources = []string{"pods/*"} }), "webhook", OK, "guards"},
+		"future status": {said(func(d *status.Document) { d.At = ago(-2 * time.Minute) }), "status", Warn, "off by 2m0s"},
+		"no webhook":    {func(_ *testing.T, p *patient) { p.webhook = nil }, "webhook", Fail, "no exec is denied"},
+		"no bundle":     {hooked(func(w *admissionv1.ValidatingWebhook) { w.ClientConfig.CABundle = nil }), "webhook", Fail, "no CA bundle"},
+		"wrong bundle":  {hooked(func(w *admissionv1.ValidatingWebhook) { w.ClientConfig.CABundle = []byte("x") }), "webhook", Fail, "no certificate that is valid now"},
+		"old bundle":    {func(_ *testing.T, p *patient) { p.now = noon.Add(100 * time.Hour) }, "webhook", Fail, "no certificate that is valid now"},
+		"elsewhere":     {hooked(func(w *admissionv1.ValidatingWebhook) { w.ClientConfig.Service.Namespace = "other" }), "webhook", Fail, "leads to the namespace other"},
+		"no attach": {hooked(func(w *admissionv1.ValidatingWebhook) {
+			w.Rules[0].Resources = []string{"pods/exec", "*/portforward", "*/proxy"}
+		}), "webhook", Fail, "nobody asks it about pods/attach"},
+		"not on connect": {hooked(func(w *admissionv1.ValidatingWebhook) { w.Rules[0].Operations[0] = admissionv1.Create }), "webhook", Fail, "pods/exec, pods/attach, pods/portforward, pods/proxy, services/proxy, nodes/proxy"},
+		"no debug":       {hooked(func(w *admissionv1.ValidatingWebhook) { w.Rules = w.Rules[:1] }), "webhook", Fail, "nobody asks it about pods/ephemeralcontainers"},
+		"debug on connect": {hooked(func(w *admissionv1.ValidatingWebhook) {
+			w.Rules[1].Operations[0] = admissionv1.Connect
+		}), "webhook", Fail, "nobody asks it about pods/ephemeralcontainers"},
+		"no nodes": {hooked(func(w *admissionv1.ValidatingWebhook) {
+			w.Rules[0].Scope = w.Rules[1].Scope
+		}), "webhook", Fail, "nobody asks it about nodes/proxy"},
+		"nodes alone": {hooked(func(w *admissionv1.ValidatingWebhook) {
+			scope := admissionv1.ClusterScope
+			w.Rules[0].Scope = &scope
+		}), "webhook", Fail, "nobody asks it about pods/exec, pods/attach, pods/portforward, pods/proxy, services/proxy"},
+		"no services": {hooked(func(w *admissionv1.ValidatingWebhook) {
+			w.Rules[0].Resources = []string{"pods/*", "nodes/proxy"}
+		}), "webhook", Fail, "nobody asks it about services/proxy"},
+		"everything": {hooked(func(w *admissionv1.ValidatingWebhook) {
+			w.Rules = []admissionv1.RuleWithOperations{{
+				Operations: []admissionv1.OperationType{admissionv1.OperationAll},
+				Rule:       admissionv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"*/*"}},
+			}}
+		}), "webhook", OK, "guards"},
+		"no path":      {hooked(func(w *admissionv1.ValidatingWebhook) { w.ClientConfig.Service.Path = nil }), "webhook", Fail, "no path"},
+		"another path": {hooked(func(w *admissionv1.ValidatingWebhook) { *w.ClientConfig.Service.Path = "/validate" }), "webhook", Fail, "no path that the server answers"},
+		"no secret":    {hooked(func(w *admissionv1.ValidatingWebhook) { *w.ClientConfig.Service.Path = "/admit/" }), "webhook", Fail, "no path that the server answers"},
+		"a URL":        {hooked(func(w *admissionv1.ValidatingWebhook) { byURL(w, "https://192.0.2.7"+*w.ClientConfig.Service.Path) }), "webhook", OK, "guards"},
+		"a URL without the path": {hooked(func(w *admissionv1.ValidatingWebhook) {
+			byURL(w, "https://proxy.example.org/portcullis")
+		}), "webhook", Warn, "no path that the server answers"},
+		"a URL without a bundle": {hooked(func(w *admissionv1.ValidatingWebhook) {
+			byURL(w, "https://192.0.2.7"+*w.ClientConfig.Service.Path)
+			w.ClientConfig.CABundle = nil
+		}), "webhook", Fail, "no CA bundle"},
+		"their certificate, no bundle":  {theirs("/ca.crt", func(p *patient) { p.webhook.Webhooks[0].ClientConfig.CABundle = nil }), "webhook", Fail, "no CA bundle"},
+		"their certificate, old bundle": {theirs("/ca.crt", func(p *patient) { p.webhook.Webhooks[0].ClientConfig.CABundle = []byte("x") }), "webhook", Fail, "no certificate that is valid now"},
+		"their certificate":             {theirs("/ca.crt", func(*patient) {}), "webhook", OK, "guards"},
+		"a known authority's certificate": {theirs("", func(p *patient) {
+			p.webhook.Webhooks[0].ClientConfig.CABundle = nil
+		}), "webhook", OK, "by the authorities of its own host"},
+		"cert-manager has not injected": {theirs("", func(p *patient) {
+			p.webhook.Webhooks[0].ClientConfig.CABundle = nil
+			p.webhook.Annotations = map[string]string{"cert-manager.io/inject-ca-from": "portcullis/serving"}
+		}), "webhook", Fail, "no CA bundle"},
+		"their old bundle": {theirs("", func(p *patient) { p.now = noon.Add(100 * time.Hour) }), "webhook", Fail, "no certificate that is valid now"},
+		"no bundle, whoever's certificate": {func(_ *testing.T, p *patient) {
+			p.config, p.webhook.Webhooks[0].ClientConfig.CABundle = nil, nil
+			p.unread["configuration"] = apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "portcullis", nil)
+		}, "webhook", Warn, "no CA bundle"},
+		"no policy":            {func(_ *testing.T, p *patient) { p.bolts[policyName].policy = nil }, "policies", Warn, "no ValidatingAdmissionPolicy portcullis-quarantine: while the server is down nobody is refused"},
+		"no policies":          {func(_ *testing.T, p *patient) { p.bolts = map[string]*bolt{policyName: {}, mirrorName: {}} }, "policies", Warn, "while the server is down nobody is refused"},
+		"no binding":           {func(_ *testing.T, p *patient) { p.bolts[policyName].binding = nil }, "policies", Warn, "no ValidatingAdmissionPolicyBinding portcullis-quarantine: while the server is down nobody is refused"},
+		"another's binding":    {bound(policyName, func(b *admissionv1.ValidatingAdmissionPolicyBindingSpec) { b.PolicyName = "x" }), "policies", Warn, "binds another policy"},
+		"a binding that warns": {bound(policyName, func(b *admissionv1.ValidatingAdmissionPolicyBindingSpec) { b.ValidationActions[0] = admissionv1.Warn }), "policies", Warn, "does not deny"},
+		"a binding of nothing": {bound(policyName, func(b *admissionv1.ValidatingAdmissionPolicyBindingSpec) { b.ParamRef = nil }), "policies", Warn, "goes by no quarantine"},
+		"a binding of some": {bound(policyName, func(b *admissionv1.ValidatingAdmissionPolicyBindingSpec) {
+			b.ParamRef.Selector.MatchLabels = map[string]string{"a": "b"}
+		}), "policies", Warn, "does not go by all quarantines"},
+		"a narrowed binding": {bound(mirrorName, func(b *admissionv1.ValidatingAdmissionPolicyBindingSpec) {
+			b.MatchResources = &admissionv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}}}
+		}), "policies", Warn, "narrowed"},
+		"a policy of some namespaces": {func(_ *testing.T, p *patient) {
+			p.bolts[policyName].policy.Spec.MatchConstraints.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}}
+		}, "policies", Warn, "narrowed the policy"},
+		"a narrowed policy": {func(_ *testing.T, p *patient) {
+			rules := &p.bolts[policyName].policy.Spec.MatchConstraints.ResourceRules
+			*rules = (*rules)[:1]
+		}, "policies", Warn, "does not cover pods/ephemeralcontainers"},
+		"mirrors elsewhere": {bound(mirrorName, func(b *admissionv1.ValidatingAdmissionPolicyBindingSpec) { b.ParamRef.Namespace = "x" }), "policies", Warn, "looks into the namespace x"},
+		"no mirror":         {func(_ *testing.T, p *patient) { p.bolts[mirrorName] = &bolt{} }, "policies", Warn, "right after an API server's start"},
+		"no mirror wanted": {func(_ *testing.T, p *patient) {
+			p.bolts[mirrorName], p.config.Gate.Mirror = &bolt{}, false
+		}, "policies", OK, "refuses who is in quarantine also while the server is down"},
+		"no policies, fails closed": {func(_ *testing.T, p *patient) {
+			p.bolts = map[string]*bolt{policyName: {}, mirrorName: {}}
+			*p.webhook.Webhooks[0].FailurePolicy = admissionv1.Fail
+		}, "policies", Warn, "while the server is down the webhook's failure policy alone keeps them out"},
+		"policies that nobody shows": {unread("policies", apierrors.NewForbidden(schema.GroupResource{Resource: "validatingadmissionpolicies"}, policyName, nil)), "policies", Unknown, "may not read the policies"},
 		"narrowed": {hooked(func(w *admissionv1.ValidatingWebhook) {
 			w.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}}
 		}), "webhook", Warn, "namespaceSelector"},
 		"narrowed by CEL":    {hooked(func(w *admissionv1.ValidatingWebhook) { w.MatchConditions = []admissionv1.MatchCondition{{}} }), "webhook", Warn, "matchConditions"},
-		"fails closed":       {hooked(func(w *admissionv1.ValidatingWebhook) { *w.FailurePolicy = admissionv1.Fail }), "webhook", OK, "nobody gets in"},
+		"fails closed":       {hooked(func(w *admissionv1.ValidatingWebhook) { *w.FailurePolicy = admissionv1.Fail }), "webhook", OK, "lets nobody in"},
 		"full disk":          {said(func(d *status.Document) { d.Store.Error = "no space" }), "store", Fail, "no space"},
 		"in memory":          {said(func(d *status.Document) { d.Store.Kind = "memory" }), "store", Warn, "in memory"},
 		"late":               {audit(func(a *status.APIServer) { a.State, a.Lag = "late", 200 }), "audit 192.0.2.1:6443 (cp-1)", Warn, "3m20s late, too late"},
@@ -319,6 +444,23 @@ func hooked(change func(*admissionv1.ValidatingWebhook)) func(*testing.T, *patie
 	return func(_ *testing.T, p *patient) { change(&p.webhook.Webhooks[0]) }
 }
 
+// byURL is a webhook for an API server that reaches no Services.
+func byURL(w *admissionv1.ValidatingWebhook, url string) {
+	w.ClientConfig.Service, w.ClientConfig.URL = nil, &url
+}
+
+// theirs is an installation with a certificate of somebody else, whose authority is in a file or not.
+func theirs(ca string, change func(*patient)) func(*testing.T, *patient) {
+	return func(_ *testing.T, p *patient) {
+		p.config.PKI.ServingFiles = config.CertificateFiles{Certificate: "/tls.crt", Key: "/tls.key", CA: ca}
+		change(p)
+	}
+}
+
+func bound(name string, change func(*admissionv1.ValidatingAdmissionPolicyBindingSpec)) func(*testing.T, *patient) {
+	return func(_ *testing.T, p *patient) { change(&p.bolts[name].binding.Spec) }
+}
+
 func serverPod(s corev1.PodStatus) func(*testing.T, *patient) {
 	return func(_ *testing.T, p *patient) { p.server.Status.ReadyReplicas, p.serverPod[0].Status = 0, s }
 }
@@ -344,7 +486,7 @@ func TestServerIsDown(t *testing.T) {
 		states[c.Name] = c.State
 	}
 	want := map[string]State{
-		"server": Fail, "status": Fail, "webhook": OK, "agents": OK, "quarantines": OK,
+		"server": Fail, "status": Fail, "webhook": OK, "policies": OK, "agents": OK, "quarantines": OK,
 		"store": Unknown, "audit": Unknown, "losses": Unknown, "set aside": Unknown, "notifications": Unknown, "rules": Unknown,
 	}
 	if diff := cmp.Diff(want, states); diff != "" {
@@ -365,4 +507,121 @@ func TestNodesThatAreGone(t *testing.T) {
 	if r := p.report(); r.Failed != 1 {
 		t.Errorf("a node of which nobody knows whether it is gone:\n%s", printed(t, r))
 	}
+}
+
+// TestABrokenConfigurationHidesNothing: it may be why the server does not run.
+func TestABrokenConfigurationHidesNothing(t *testing.T) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(&corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "portcullis", Name: "portcullis"}, Data: map[string]string{"config.yaml": "{"},
+	}).Build()
+	if r, err := Examine(t.Context(), c, "portcullis", noon); err != nil || r.Failed == 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestDoorsAreTheCharts: what the chart guards is what is asked for.
+func TestDoorsAreTheCharts(t *testing.T) {
+	text, err := os.ReadFile("../../charts/portcullis/templates/webhook.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists := regexp.MustCompile(`resources: \[(.*)\]`).FindAllStringSubmatch(string(text), -1)
+	want, got := make([]string, 0, len(lists)), make([]string, 0, len(doors()))
+	for _, list := range lists {
+		want = append(want, strings.Split(list[1], ", ")...)
+	}
+	for _, d := range doors() {
+		got = append(got, d.String())
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-chart +doctor):\n%s", diff)
+	}
+}
+
+// TestWhatTheServerWritesIsRight: with the server's own certificate and with somebody else's, by a Service and by a URL.
+func TestWhatTheServerWritesIsRight(t *testing.T) {
+	certificate := files(t)
+	for name, tc := range map[string]struct {
+		files config.CertificateFiles
+		url   string
+	}{
+		"its own": {}, "by URL": {url: "https://192.0.2.7"}, "theirs": {files: certificate},
+		"of a known authority": {files: config.CertificateFiles{Certificate: certificate.Certificate, Key: certificate.Key}},
+	} {
+		p := healthy(t)
+		p.config.PKI.ServingFiles, p.now = tc.files, time.Now()
+		configuration := webhookTrusting(nil, p.namespace)
+		configuration.Webhooks[0].ClientConfig.Service.Path = nil
+		if tc.url != "" {
+			byURL(&configuration.Webhooks[0], tc.url)
+		}
+		p.webhook = published(t, configuration, p.config)
+		if c := p.checkWebhook(); c.State != OK {
+			t.Errorf("%s: %+v", name, c)
+		}
+	}
+}
+
+// published is the configuration as the server leaves it.
+func published(t *testing.T, w *admissionv1.ValidatingWebhookConfiguration, settings *config.Config) *admissionv1.ValidatingWebhookConfiguration {
+	t.Helper()
+	in := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: "portcullis", Name: name} }
+	c := fake.NewClientBuilder().WithObjects(w, &corev1.ConfigMap{ObjectMeta: in("trust")},
+		&corev1.Secret{ObjectMeta: in("serving")}, &corev1.Secret{ObjectMeta: in("sink")}).Build()
+	discard := slog.New(slog.DiscardHandler)
+	store, err := pki.NewStore(pki.StoreOptions{
+		Client: c, Namespace: "portcullis", ServingSecret: "serving", SinkCASecret: "sink", Clock: time.Now, Logger: discard,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	manager, err := pki.NewManager(pki.Options{
+		Store: store, Names: func(context.Context) ([]string, error) { return []string{"portcullis.portcullis.svc"}, nil },
+		TrustConfigMap: "trust", WebhookConfiguration: w.Name, Serving: pki.Files(settings.PKI.ServingFiles),
+		Logger: discard, Registerer: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err = manager.Ensure(t.Context()); err == nil {
+		err = manager.Publish(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := &admissionv1.ValidatingWebhookConfiguration{}
+	if err = c.Get(t.Context(), client.ObjectKeyFromObject(w), found); err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// files are a certificate that somebody else has issued.
+func files(t *testing.T) config.CertificateFiles {
+	t.Helper()
+	ca, err := pki.NewCA("theirs", time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := ca.IssueServer("portcullis", []string{"portcullis.portcullis.svc"}, time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	f := config.CertificateFiles{Certificate: dir + "/tls.crt", Key: dir + "/tls.key", CA: dir + "/ca.crt"}
+	if err = pair.WriteFiles(f.Certificate, f.Key); err == nil {
+		err = os.WriteFile(f.CA, ca.Bundle().PEM(), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
 }

@@ -16,6 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/portcullis-dev/portcullis/api/v1alpha1"
+	"github.com/portcullis-dev/portcullis/config"
+	"github.com/portcullis-dev/portcullis/ctl/cluster"
 	"github.com/portcullis-dev/portcullis/ctl/output"
 	"github.com/portcullis-dev/portcullis/status"
 )
@@ -25,6 +27,8 @@ const (
 	serverName  = "portcullis"
 	agentName   = "portcullis-agent"
 	webhookName = "portcullis"
+	policyName  = "portcullis-quarantine"
+	mirrorName  = "portcullis-quarantine-mirror"
 )
 
 // listLimit bounds how many objects are asked for at once.
@@ -40,8 +44,12 @@ type patient struct {
 	serverPod []corev1.Pod
 	agentPods []corev1.Pod
 	// nodes are the names of the cluster's nodes; nil if not known.
-	nodes      map[string]bool
-	webhook    *admissionv1.ValidatingWebhookConfiguration
+	nodes   map[string]bool
+	webhook *admissionv1.ValidatingWebhookConfiguration
+	// bolts are the chart's policies, by name.
+	bolts map[string]*bolt
+	// config is what the server is told, nil if that is not known.
+	config     *config.Config
 	apiServers []string
 	quarantine []v1alpha1.Quarantine
 	configMap  *corev1.ConfigMap
@@ -53,7 +61,7 @@ type patient struct {
 
 // Examine looks at the installation in a namespace. It fails only if the API server cannot be asked at all.
 func Examine(ctx context.Context, c client.Reader, namespace string, now time.Time) (*Report, error) {
-	p := &patient{namespace: namespace, now: now, unread: map[string]error{}}
+	p := &patient{namespace: namespace, now: now, bolts: map[string]*bolt{}, unread: map[string]error{}}
 	if err := p.read(ctx, c); err != nil {
 		return nil, err
 	}
@@ -64,7 +72,7 @@ func Examine(ctx context.Context, c client.Reader, namespace string, now time.Ti
 func (p *patient) report() *Report {
 	r := &Report{At: p.now.UTC().Truncate(time.Second), Namespace: p.namespace, Checks: []Check{}}
 	statusCheck := p.checkStatus() // It decides whether there is anything to go by.
-	r.add(p.checkServer(), statusCheck, p.checkWebhook(), p.checkStore())
+	r.add(p.checkServer(), statusCheck, p.checkWebhook(), p.checkPolicies(), p.checkStore())
 	r.add(p.checkAPIServers()...)
 	r.add(p.checkAgents())
 	r.add(p.checkNodes()...)
@@ -90,6 +98,8 @@ func (p *patient) read(ctx context.Context, c client.Reader) error {
 			p.webhook, err = get(ctx, c, client.ObjectKey{Name: webhookName}, &admissionv1.ValidatingWebhookConfiguration{})
 			return err
 		}},
+		{"configuration", func() (err error) { p.config, err = cluster.ServerConfig(ctx, c, p.namespace); return err }},
+		{"policies", func() error { return p.readBolts(ctx, c) }},
 		{"server pods", func() (err error) { p.serverPod, err = p.pods(ctx, c, selectorOf(p.server)); return err }},
 		{"agent pods", func() (err error) { p.agentPods, err = p.pods(ctx, c, selectorOfAgents(p.agents)); return err }},
 		{"API servers", func() (err error) { p.apiServers, err = addresses(ctx, c); return err }},
@@ -100,7 +110,7 @@ func (p *patient) read(ctx context.Context, c client.Reader) error {
 		if err == nil {
 			continue
 		}
-		if answer := apierrors.APIStatus(nil); !errors.As(err, &answer) || apierrors.IsUnauthorized(err) {
+		if answer := apierrors.APIStatus(nil); !errors.Is(err, cluster.ErrConfig) && (!errors.As(err, &answer) || apierrors.IsUnauthorized(err)) {
 			return fmt.Errorf("read the %s: %w", one.what, err) // There is nobody to ask.
 		}
 		p.unread[one.what] = err
@@ -116,6 +126,21 @@ func get[T client.Object](ctx context.Context, c client.Reader, key client.Objec
 		return none, client.IgnoreNotFound(err)
 	}
 	return into, nil
+}
+
+// readBolts reads both policies with their bindings.
+func (p *patient) readBolts(ctx context.Context, c client.Reader) (err error) {
+	for _, name := range []string{policyName, mirrorName} {
+		b := &bolt{}
+		if b.policy, err = get(ctx, c, client.ObjectKey{Name: name}, &admissionv1.ValidatingAdmissionPolicy{}); err != nil {
+			return err
+		}
+		if b.binding, err = get(ctx, c, client.ObjectKey{Name: name}, &admissionv1.ValidatingAdmissionPolicyBinding{}); err != nil {
+			return err
+		}
+		p.bolts[name] = b
+	}
+	return nil
 }
 
 func selectorOf(s *appsv1.StatefulSet) *metav1.LabelSelector {

@@ -106,15 +106,7 @@ func install(ctx context.Context, t *testing.T, c client.Client, bundle []byte) 
 	pod.Labels, pod.Spec.NodeName = labels, "n1"
 	create(pod)
 
-	ignore, none := admissionv1.Ignore, admissionv1.SideEffectClassNone
-	create(&admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "portcullis"}, Webhooks: []admissionv1.ValidatingWebhook{{
-		Name: "exec.portcullis.dev", FailurePolicy: &ignore, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
-		ClientConfig: admissionv1.WebhookClientConfig{CABundle: bundle, Service: &admissionv1.ServiceReference{Namespace: namespace, Name: "portcullis"}},
-		Rules: []admissionv1.RuleWithOperations{{
-			Operations: []admissionv1.OperationType{admissionv1.Connect},
-			Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods/exec", "pods/attach", "pods/portforward"}},
-		}},
-	}}})
+	guard(t, create, bundle)
 
 	port, name := int32(6443), "https"
 	create(&discoveryv1.EndpointSlice{
@@ -131,4 +123,51 @@ func install(ctx context.Context, t *testing.T, c client.Client, bundle []byte) 
 		t.Fatal(err)
 	}
 	create(&corev1.ConfigMap{ObjectMeta: meta(status.ConfigMap), Data: map[string]string{status.Key: string(text)}})
+}
+
+// guard makes the webhook's configuration and the policies, as the chart and the server do.
+func guard(t *testing.T, create func(client.Object), bundle []byte) {
+	t.Helper()
+	ignore, none, path := admissionv1.Ignore, admissionv1.SideEffectClassNone, "/admit/"+strings.Repeat("ab", 32)
+	rule := func(operation admissionv1.OperationType, resources ...string) admissionv1.RuleWithOperations {
+		return admissionv1.RuleWithOperations{
+			Operations: []admissionv1.OperationType{operation},
+			Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: resources},
+		}
+	}
+	rules := []admissionv1.RuleWithOperations{
+		rule(admissionv1.Connect, "pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "services/proxy", "nodes/proxy"),
+		rule(admissionv1.Update, "pods/ephemeralcontainers"),
+	}
+	create(&admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "portcullis"}, Webhooks: []admissionv1.ValidatingWebhook{{
+		Name: "exec.portcullis.dev", FailurePolicy: &ignore, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
+		ClientConfig: admissionv1.WebhookClientConfig{CABundle: bundle, Service: &admissionv1.ServiceReference{Namespace: namespace, Name: "portcullis", Path: &path}},
+		Rules:        rules,
+	}}})
+
+	constraints := &admissionv1.MatchResources{}
+	for _, r := range rules {
+		constraints.ResourceRules = append(constraints.ResourceRules, admissionv1.NamedRuleWithOperations{RuleWithOperations: r})
+	}
+	allow := admissionv1.AllowAction
+	for name, tc := range map[string]struct {
+		kind   admissionv1.ParamKind
+		params admissionv1.ParamRef
+	}{
+		"portcullis-quarantine": {
+			admissionv1.ParamKind{APIVersion: "portcullis.dev/v1alpha1", Kind: "Quarantine"},
+			admissionv1.ParamRef{Selector: &metav1.LabelSelector{}, ParameterNotFoundAction: &allow},
+		},
+		"portcullis-quarantine-mirror": {
+			admissionv1.ParamKind{APIVersion: "v1", Kind: "LimitRange"},
+			admissionv1.ParamRef{Namespace: namespace, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"portcullis.dev/quarantine": "true"}}, ParameterNotFoundAction: &allow},
+		},
+	} {
+		create(&admissionv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: admissionv1.ValidatingAdmissionPolicySpec{
+			ParamKind: &tc.kind, MatchConstraints: constraints, Validations: []admissionv1.Validation{{Expression: "false"}},
+		}})
+		create(&admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName: name, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny}, ParamRef: &tc.params,
+		}})
+	}
 }

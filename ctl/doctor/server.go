@@ -1,15 +1,10 @@
 package doctor
 
 import (
-	"bytes"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/portcullis-dev/portcullis/status"
@@ -119,99 +114,6 @@ func (p *patient) checkStatus() Check {
 	}
 	p.says = &d
 	return Check{name, OK, fmt.Sprintf("the server reported %s ago", p.ago(d.At)), ""}
-}
-
-// doors are what the webhook must be asked about.
-func doors() []string { return []string{"pods/exec", "pods/attach", "pods/portforward"} }
-
-// checkWebhook: does the API server ask Portcullis before it lets somebody in?
-func (p *patient) checkWebhook() Check {
-	const name = "webhook"
-	if c, failed := p.unknown(name, "webhook"); failed {
-		return c
-	}
-	const again = "helm upgrade portcullis … brings it back as it should be."
-	if p.webhook == nil || len(p.webhook.Webhooks) == 0 {
-		return Check{name, Fail, "there is no ValidatingWebhookConfiguration " + webhookName + ": no exec is denied to anybody", again}
-	}
-	if open := unguarded(p.webhook.Webhooks); len(open) > 0 {
-		return Check{name, Fail, "nobody asks it about " + strings.Join(open, ", "), again}
-	}
-	var policy admissionv1.FailurePolicyType
-	for i := range p.webhook.Webhooks {
-		w := &p.webhook.Webhooks[i]
-		if says := p.trustTrouble(w.ClientConfig); says != "" {
-			return Check{name, Fail, says, "The server writes the bundle when it starts. Its log says why it could not:" + p.kubectl("logs statefulset/portcullis")}
-		}
-		if says := narrowed(w); says != "" {
-			return Check{name, Warn, "somebody has narrowed it: " + says + ", so some requests are let through unasked", again}
-		}
-		if w.FailurePolicy != nil {
-			policy = *w.FailurePolicy
-		}
-	}
-	if policy == admissionv1.Fail {
-		return Check{name, OK, "guards " + strings.Join(doors(), ", ") + "; while the server is down nobody gets in", ""}
-	}
-	return Check{name, OK, "guards " + strings.Join(doors(), ", ") + "; while the server is down everybody gets in", ""}
-}
-
-// unguarded are the doors that no webhook's rules name.
-func unguarded(webhooks []admissionv1.ValidatingWebhook) []string {
-	return slices.DeleteFunc(doors(), func(door string) bool {
-		return slices.ContainsFunc(webhooks, func(w admissionv1.ValidatingWebhook) bool {
-			return slices.ContainsFunc(w.Rules, func(r admissionv1.RuleWithOperations) bool { return guards(r, door) })
-		})
-	})
-}
-
-func guards(r admissionv1.RuleWithOperations, door string) bool {
-	resource, sub, _ := strings.Cut(door, "/")
-	return (slices.Contains(r.Operations, admissionv1.Connect) || slices.Contains(r.Operations, admissionv1.OperationAll)) &&
-		(slices.Contains(r.APIGroups, "") || slices.Contains(r.APIGroups, "*")) &&
-		(slices.Contains(r.APIVersions, "v1") || slices.Contains(r.APIVersions, "*")) &&
-		(r.Scope == nil || *r.Scope != admissionv1.ClusterScope) &&
-		slices.ContainsFunc(r.Resources, func(have string) bool {
-			return have == door || have == "*/*" || have == resource+"/*" || have == "*/"+sub
-		})
-}
-
-// narrowed is by what some requests are let through unasked.
-func narrowed(w *admissionv1.ValidatingWebhook) string {
-	switch {
-	case w.NamespaceSelector != nil && len(w.NamespaceSelector.MatchLabels)+len(w.NamespaceSelector.MatchExpressions) > 0:
-		return "it has a namespaceSelector"
-	case w.ObjectSelector != nil && len(w.ObjectSelector.MatchLabels)+len(w.ObjectSelector.MatchExpressions) > 0:
-		return "it has an objectSelector"
-	case len(w.MatchConditions) > 0:
-		return "it has matchConditions"
-	default:
-		return ""
-	}
-}
-
-// trustTrouble is why the API server cannot reach the server through the webhook's configuration.
-func (p *patient) trustTrouble(c admissionv1.WebhookClientConfig) string {
-	switch {
-	case c.Service != nil && c.Service.Namespace != p.namespace:
-		return fmt.Sprintf("it leads to the namespace %s, not to %s", c.Service.Namespace, p.namespace)
-	case len(c.CABundle) == 0:
-		return "it has no CA bundle, so the API server cannot trust the server, and asks nobody"
-	}
-	valid := false
-	for rest := bytes.TrimSpace(c.CABundle); len(rest) > 0; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if cert, err := x509.ParseCertificate(block.Bytes); err == nil && p.now.Before(cert.NotAfter) && p.now.Add(clocksApart).After(cert.NotBefore) {
-			valid = true
-		}
-	}
-	if !valid {
-		return "its CA bundle has no certificate that is valid now"
-	}
-	return ""
 }
 
 // checkStore: can the server keep what it has acknowledged?
