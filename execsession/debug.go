@@ -36,7 +36,14 @@ func (t *Tracker) noteDebug(q *ask) {
 	}
 }
 
-// beginContainer takes a container's first process: attach shows it, and a debug container's is a session.
+// main is a container's first process.
+type main struct {
+	Root
+	container string
+}
+
+// beginContainer takes a container's first process: attach shows it, and a debug container's is a session. A second first one is none:
+// the agent no longer knew the first, so this one came later, as sessions do.
 func (t *Tracker) beginContainer(e *event.Event) {
 	if e.Container == nil || e.Container.Name == "" {
 		return
@@ -44,15 +51,22 @@ func (t *Tracker) beginContainer(e *event.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	leader := e.Process.EntryLeader
-	if t.runs[leader.EntityID] != nil {
+	if t.runs[leader.EntityID] != nil || t.isIndexed(leader.EntityID) {
+		return
+	}
+	key := containerKey(e.Pod.UID, e.Container.Name)
+	if first := t.mains[key]; first != nil && first.container == e.Container.ID && first.EntityID != leader.EntityID && leader.Start.After(first.Start) {
+		t.beginRun(e)
+		return
+	}
+	if leader.Began != event.BeganContainer {
 		return
 	}
 	r := t.newRun(e)
 	if len(t.mains) >= maxMains {
 		clear(t.mains)
 	}
-	root := r.root
-	t.mains[containerKey(e.Pod.UID, e.Container.Name)] = &root
+	t.mains[key] = &main{Root: r.root, container: e.Container.ID}
 	asks := t.debugs[debugKey(&e.Pod, e.Container.Name)]
 	if len(asks) == 0 {
 		return

@@ -39,7 +39,7 @@ func (t *Tracker) enrichTelemetry(e *event.Event) {
 	case e.Limit != nil, e.Process.Exit != nil: // What has ended before it was known is not told of any more.
 	case leader.Began == event.BeganSession || leader.Began == event.BeganSessionOrProbe:
 		t.begin(e)
-	case leader.Began == event.BeganContainer && leader.SameAsProcess:
+	case leader.SameAsProcess: // It is the container's first process, or the agent does not know.
 		t.beginContainer(e)
 	}
 	if e.Limit != nil {
@@ -57,11 +57,16 @@ func (t *Tracker) begin(e *event.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	leader := e.Process.EntryLeader
-	if t.runs[leader.EntityID] != nil || t.isIndexed(leader.EntityID) {
-		return
+	if t.runs[leader.EntityID] == nil && !t.isIndexed(leader.EntityID) {
+		t.beginRun(e)
 	}
+}
+
+// beginRun takes a process that came into a container after the first one.
+func (t *Tracker) beginRun(e *event.Event) {
+	leader := e.Process.EntryLeader
 	root := t.rootOf(e)
-	root.Probe = leader.Began == event.BeganSessionOrProbe && t.isKubelets(e, &root)
+	root.Probe = leader.Began != event.BeganSession && t.isKubelets(e, &root)
 	explaining := t.engine.Explaining(root)
 	if root.Probe && leader.SameAsProcess && len(explaining) == 0 {
 		t.noteProbe(e)

@@ -107,6 +107,33 @@ func TestTheUsersExtra(t *testing.T) {
 	}
 }
 
+// An agent that has forgotten a container's first process takes the next one for it.
+func TestAContainerHasOneFirstProcess(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, nil)
+	begin := func(ms int, id string, began event.Began, container string, args ...string) *event.Event {
+		e := s.process(ms, id, id, 0, began, args...)
+		e.Container.ID = container
+		s.tracker.Enrich(e)
+		return e
+	}
+	begin(100, "e-0", event.BeganContainer, "c-1", "serve")
+	begin(150, "e-0", event.BeganContainer, "c-1", "serve", "on")
+	s.review(1000, "s-1", "alice", "sh")
+	if e := begin(1200, "e-1", event.BeganContainer, "c-1", "sh"); e.Session == nil || e.Session.ID != "s-1" {
+		t.Errorf("the second first process carries %+v", e.Session)
+	}
+	if e := begin(1300, "e-2", "", "c-1", "id"); e.Session == nil {
+		t.Error("one of which the agent does not know how it came is in no session")
+	}
+	if e := begin(1400, "e-3", event.BeganContainer, "c-2", "serve"); e.Session != nil {
+		t.Errorf("the first process of the next container carries %+v", e.Session)
+	}
+	if e := begin(1500, "e-4", "", "c-3", "serve"); e.Session != nil {
+		t.Errorf("one in a container of which nothing is known carries %+v", e.Session)
+	}
+}
+
 func TestTwoUsersWithTheSameCommandAreCandidates(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, nil)

@@ -56,7 +56,7 @@ func (t *Tracker) showAsk(d *Document, a *ask) {
 	d.User = userOf(a.value)
 	if a.door == DoorAttach {
 		if main := t.mains[containerKey(a.pod.UID, a.container)]; main != nil {
-			root := *main
+			root := main.Root
 			d.Root = &root
 		}
 	}

@@ -64,7 +64,7 @@ type Tracker struct {
 	changed map[*record]struct{}
 	gone    map[string]struct{}
 	// mains are the first processes of containers, debugs the requests for debug containers.
-	mains   map[string]*Root
+	mains   map[string]*main
 	debugs  map[string][]*ask
 	kubelet kubelet
 	// reports are events for Report.
@@ -89,7 +89,7 @@ func New(opts Options) (*Tracker, error) {
 		opts: opts, engine: join.New(opts.Join),
 		records: map[string]*record{}, aliases: map[string]*record{}, asks: map[string]*ask{}, runs: map[string]*run{},
 		running: map[string]map[*run]struct{}{}, order: list.New(), changed: map[*record]struct{}{}, gone: map[string]struct{}{},
-		mains: map[string]*Root{}, debugs: map[string][]*ask{}, kubelet: kubelet{starts: map[string]*starts{}}, followers: map[*follower]struct{}{},
+		mains: map[string]*main{}, debugs: map[string][]*ask{}, kubelet: kubelet{starts: map[string]*starts{}}, followers: map[*follower]struct{}{},
 		storeFailed: rate.Sometimes{Interval: time.Minute},
 	}
 	t.index.leaders, t.index.pods = map[string]*live{}, map[string]int{}
