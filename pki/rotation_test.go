@@ -89,8 +89,6 @@ func newSite(t *testing.T) *site {
 	if s.admin, err = kubernetes.NewForConfig(api.Config); err != nil {
 		t.Fatal(err)
 	}
-	s.serve()
-	s.install()
 	if s.store, err = pki.NewStore(pki.StoreOptions{
 		Client: s.objects, Namespace: namespace, ServingSecret: "serving", SinkCASecret: "sink",
 		Overlap: overlap, Clock: s.now, Logger: slog.New(slog.DiscardHandler),
@@ -108,6 +106,8 @@ func newSite(t *testing.T) *site {
 		}
 		s.servers = append(s.servers, m)
 	}
+	s.serve() // From here on somebody may ask.
+	s.install()
 	return s
 }
 
