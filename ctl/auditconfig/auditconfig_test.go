@@ -209,6 +209,41 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// Somebody else issues the sink's certificate: the API server trusts theirs, and nobody guesses which that is.
+func TestASinkOfSomebodyElses(t *testing.T) {
+	c := installed(t)
+	settings := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "portcullis", Namespace: DefaultNamespace},
+		Data:       map[string]string{"config.yaml": "pki: {sinkFiles: {certificate: /tls.crt, key: /tls.key, ca: /ca.crt}}"},
+	}
+	if err := c.Create(t.Context(), settings); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "new")
+	if _, err := execute(t, c, "--api-server", "cp-1", "--output-dir", dir); err == nil || !strings.Contains(err.Error(), "--sink-ca") {
+		t.Errorf("without the CA: %v", err)
+	}
+	ca, err := pki.NewCA("theirs", time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "theirs.crt")
+	if err = os.WriteFile(file, ca.Bundle().PEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = execute(t, c, "--api-server", "cp-1", "--output-dir", dir, "--sink-ca", file); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(dir, caFile)); err != nil || string(got) != string(ca.Bundle().PEM()) {
+		t.Errorf("the API server is told to trust %s, %v", got, err)
+	}
+	for name, arg := range map[string]string{"is not there": file + "x", "has no certificate": os.DevNull} {
+		if _, err = execute(t, c, "--api-server", "cp-2", "--output-dir", filepath.Join(t.TempDir(), "new"), "--sink-ca", arg); err == nil || !strings.Contains(err.Error(), "--sink-ca") {
+			t.Errorf("a file that %s: %v", name, err)
+		}
+	}
+}
+
 func TestStaticPodSnippetIsYAML(t *testing.T) {
 	out, err := execute(t, installed(t), "--api-server", "cp-1", "--output-dir", t.TempDir(), "--mode", "blocking", "--address", "[fd00::1]:30443")
 	if err != nil {

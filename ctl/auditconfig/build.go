@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/portcullis-dev/portcullis/config"
 	"github.com/portcullis-dev/portcullis/config/audit"
+	"github.com/portcullis-dev/portcullis/ctl/cluster"
 	"github.com/portcullis-dev/portcullis/pki"
 )
 
@@ -59,8 +61,8 @@ func build(ctx context.Context, c client.WithWatch, s settings, clock func() tim
 		return bundle{}, err
 	}
 	b := bundle{url: "https://" + address + sinkPath + s.apiServer}
-	if b.trust, err = store.SinkTrust(ctx); err != nil {
-		return bundle{}, fmt.Errorf("read what API servers trust the sink by: %w", hint(err, s.namespace))
+	if b.trust, err = trust(ctx, c, store, s); err != nil {
+		return bundle{}, err
 	}
 	if b.proof, err = prove(ctx, store, s); err != nil {
 		return bundle{}, err
@@ -72,6 +74,33 @@ func build(ctx context.Context, c client.WithWatch, s settings, clock func() tim
 	}
 	b.kubeconfig, err = kubeconfig(s, b, names.PKI.Service)
 	return b, err
+}
+
+// trust is what the API server trusts the sink by: the CA of Portcullis, unless somebody else issues the sink's certificate.
+func trust(ctx context.Context, c client.Reader, store *pki.Store, s settings) (pki.Bundle, error) {
+	if s.sinkCA != "" {
+		text, err := os.ReadFile(s.sinkCA)
+		if err != nil {
+			return nil, fmt.Errorf("--sink-ca: %w", err)
+		}
+		own, err := pki.ParseBundle(text)
+		if err != nil {
+			return nil, fmt.Errorf("--sink-ca %s: %w", s.sinkCA, err)
+		}
+		return own, nil
+	}
+	// Whoever may not read the configuration gets what is right for nearly everybody.
+	settings, err := cluster.ServerConfig(ctx, c, s.namespace)
+	if err == nil && settings != nil && settings.PKI.SinkFiles.Certificate != "" {
+		return nil, errors.New("the audit sink shows a certificate of your own (pki.sinkTLSSecret), and the API server has to trust its CA: " +
+			"say with --sink-ca which file has that. It may be in the Secret:\n" +
+			"kubectl -n " + s.namespace + ` get secret NAME -o go-template='{{index .data "ca.crt" | base64decode}}' > sink-ca.crt`)
+	}
+	ours, err := store.SinkTrust(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read what API servers trust the sink by: %w", hint(err, s.namespace))
+	}
+	return ours, nil
 }
 
 // sinkAddress is host:port of the sink as the API server reaches it.

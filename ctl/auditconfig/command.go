@@ -35,7 +35,9 @@ type settings struct {
 	mode        mode
 	auth        auth
 	validFor    time.Duration
-	force       bool
+	// sinkCA is a file with the CAs that the sink's certificate is of, where somebody else issues that.
+	sinkCA string
+	force  bool
 }
 
 const example = `  # On the host of an API server
@@ -80,6 +82,7 @@ func New(o Options) *cobra.Command {
 	flags.Var(&s.mode, "mode", "How the API server sends: batch (a second behind) or blocking (each request waits for its event to be taken)")
 	flags.Var(&s.auth, "auth", "How the API server proves who it is: certificate or token (a secret that travels with each delivery, inside TLS)")
 	flags.DurationVar(&s.validFor, "valid-for", 365*24*time.Hour, "How long the client certificate or the token is valid")
+	flags.StringVar(&s.sinkCA, "sink-ca", "", "File with the CA certificates that the audit sink's own is of, if that is yours (pki.sinkTLSSecret)")
 	flags.BoolVar(&s.force, "force", false, "Overwrite files that exist")
 	_ = c.MarkFlagRequired("api-server")
 	_ = c.MarkFlagRequired("output-dir")
