@@ -234,7 +234,8 @@ func TestASinkOfSomebodyElses(t *testing.T) {
 	if _, err = execute(t, c, "--api-server", "cp-1", "--output-dir", dir, "--sink-ca", file); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := os.ReadFile(filepath.Join(dir, caFile)); err != nil || string(got) != string(ca.Bundle().PEM()) {
+	got, err := os.ReadFile(filepath.Join(dir, caFile))
+	if err != nil || string(got) != string(ca.Bundle().PEM()) {
 		t.Errorf("the API server is told to trust %s, %v", got, err)
 	}
 	for name, arg := range map[string]string{"is not there": file + "x", "has no certificate": os.DevNull} {
