@@ -25,7 +25,7 @@ const (
 // only the first record after a while wakes it, and what matters most.
 const (
 	shortRest = 4 * time.Millisecond
-	busyRest  = 20 * time.Millisecond
+	busyRest  = 50 * time.Millisecond
 	idleRest  = 250 * time.Millisecond
 
 	// many is how many records in one turn are a stream of them.

@@ -102,6 +102,7 @@ func (s *server) forget() {
 type lab struct {
 	tb     testing.TB
 	server *server
+	codec  *codec
 	binary string
 	flags  []string
 }
@@ -111,7 +112,7 @@ const serverName = "portcullis.test"
 func newLab(tb testing.TB) *lab {
 	tb.Helper()
 	dir := tb.TempDir()
-	l := &lab{tb: tb, binary: filepath.Join(dir, "portcullis-agent"), server: &server{welcomed: make(chan struct{}, 16)}}
+	l := &lab{tb: tb, binary: filepath.Join(dir, "portcullis-agent"), server: &server{welcomed: make(chan struct{}, 16)}, codec: newCodec()}
 	l.server.forget()
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", l.binary, "../../cmd/portcullis-agent")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -124,7 +125,7 @@ func newLab(tb testing.TB) *lab {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	g := grpc.NewServer(grpc.Creds(credentials.NewServerTLSFromCert(&cert)))
+	g := grpc.NewServer(grpc.Creds(credentials.NewServerTLSFromCert(&cert)), grpc.ForceServerCodecV2(l.codec))
 	telemetryv1.RegisterCollectorServer(g, l.server)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = g.Serve(listener) }()
