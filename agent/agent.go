@@ -79,6 +79,11 @@ func New(opts Options) (*Agent, error) {
 	return a, nil
 }
 
+// First is when a container's first process began, in nanoseconds since boot, if that was seen. It is safe for concurrent use.
+func (a *Agent) First(containerID string) (start uint64, known bool) {
+	return a.table.First(containerID)
+}
+
 // Container tells whose a cgroup is, if anything was seen of it. It is safe for concurrent use.
 func (a *Agent) Container(cgroup uint64) (container.Container, bool) {
 	return a.table.Container(cgroup)

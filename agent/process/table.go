@@ -32,8 +32,10 @@ type Table struct {
 	strangers uint64
 	named     [maxNamed]named
 
-	mu         sync.RWMutex     // held to change containers
+	mu         sync.RWMutex     // held to change what follows
 	containers map[uint64]found // by cgroup
+	// firsts are when the first process of a container began, in nanoseconds since boot, by the container's ID.
+	firsts map[string]uint64
 }
 
 // found is what a cgroup's path told.
@@ -63,6 +65,7 @@ func New(opts Options) (*Table, error) {
 		wall:       opts.Wall,
 		images:     newImages(opts.MaxImageBytes),
 		containers: map[uint64]found{},
+		firsts:     map[string]uint64{},
 	}, nil
 }
 
@@ -93,6 +96,7 @@ func (t *Table) Take(r *bpf.Record, push func(*telemetryv1.Event)) {
 		e.What = &telemetryv1.Event_Open{Open: &telemetryv1.FileOpen{Path: filePath(r), ResolvedPath: r.File}}
 		push(e)
 	default:
+		t.began(r, c.GetId())
 	}
 }
 
@@ -140,7 +144,7 @@ type messages struct {
 func (t *Table) event(r *bpf.Record, c *telemetryv1.Container, image *image) *messages {
 	m := &messages{}
 	t.stamp(&m.time, r.Time)
-	t.fill(m, r, image)
+	t.fill(m, r, c, image)
 	m.event.Time, m.event.Container, m.event.Process = &m.time, c, &m.process
 	return m
 }
@@ -216,13 +220,13 @@ func (t *Table) container(r *bpf.Record) *telemetryv1.Container {
 }
 
 // fill writes all that is about the process.
-func (t *Table) fill(m *messages, r *bpf.Record, image *image) {
+func (t *Table) fill(m *messages, r *bpf.Record, c *telemetryv1.Container, image *image) {
 	leader, p := &m.leader, &m.process
 	t.stamp(&m.leaderStart, r.EntryStart)
 	leader.Pid, leader.Start, leader.EntityId = r.EntryPID, &m.leaderStart, t.entityID(r.EntryPID, r.EntryStart)
 	leader.MetaType = "container"
 	leader.SameAsProcess = r.EntryPID == r.PID && r.EntryStart == r.Start
-	leader.Interactive, leader.Began = r.EntryTTY, telemetryv1.Began(r.EntryBegan)
+	leader.Interactive, leader.Began = r.EntryTTY, telemetryv1.Began(t.began(r, c.GetId()))
 
 	t.stamp(&m.start, r.Start)
 	p.Pid, p.Ppid, p.Start, p.EntityId = r.PID, r.PPID, &m.start, t.entityID(r.PID, r.Start)
@@ -235,6 +239,35 @@ func (t *Table) fill(m *messages, r *bpf.Record, image *image) {
 		t.fillParent(&m.parent, r)
 		p.Parent = &m.parent
 	}
+}
+
+// began says how the record's entry leader began. A container has one first process: of another one the kernel's tables, which
+// are bounded, have forgotten that. It came later, as sessions do.
+func (t *Table) began(r *bpf.Record, id string) bpf.Began {
+	first, known := t.firsts[id] // Only this goroutine changes it.
+	switch {
+	case r.EntryBegan != bpf.BeganContainer && r.EntryBegan != bpf.BeganUnknown:
+	case known && r.EntryStart > first && r.EntryTTY:
+		return bpf.BeganSession
+	case known && r.EntryStart > first:
+		return bpf.BeganSessionOrProbe
+	case r.EntryBegan == bpf.BeganContainer && r.EntryStart != first:
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if len(t.firsts) >= maxContainers {
+			clear(t.firsts)
+		}
+		t.firsts[id] = r.EntryStart
+	}
+	return r.EntryBegan
+}
+
+// First is when a container's first process began, in nanoseconds since boot, if that was seen. It is safe for concurrent use.
+func (t *Table) First(id string) (start uint64, known bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	start, known = t.firsts[id]
+	return start, known
 }
 
 func (t *Table) fillParent(p *telemetryv1.Parent, r *bpf.Record) {

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -266,9 +267,48 @@ func TestImagesAreBounded(t *testing.T) {
 	}
 }
 
+// The kernel's tables are bounded, and may take a session for the first process of a container that they have forgotten.
+func TestAContainerHasOneFirstProcess(t *testing.T) {
+	table := newTable(t, 0)
+	began := func(at uint64, kind bpf.Kind, as bpf.Began, tty bool) string {
+		t.Helper()
+		r := execution(uint32(at), at, "sh")
+		r.Kind, r.EntryBegan, r.EntryTTY = kind, as, tty
+		if e := one(t, table, r); e != nil {
+			return e.GetProcess().GetEntryLeader().GetBegan().String()
+		}
+		return ""
+	}
+	if got := began(1000, bpf.KindExec, bpf.BeganUnknown, false); got != "BEGAN_UNKNOWN" {
+		t.Errorf("one of which nothing is known began as %s", got)
+	}
+	began(900, bpf.KindSeen, bpf.BeganContainer, false)
+	for _, c := range []struct {
+		at   uint64
+		as   bpf.Began
+		tty  bool
+		want string
+	}{
+		{900, bpf.BeganContainer, false, "BEGAN_CONTAINER"},
+		{1100, bpf.BeganContainer, true, "BEGAN_SESSION"},
+		{1200, bpf.BeganContainer, false, "BEGAN_SESSION_OR_PROBE"},
+		{1300, bpf.BeganUnknown, false, "BEGAN_SESSION_OR_PROBE"},
+		{1400, bpf.BeganSession, false, "BEGAN_SESSION"},
+		{800, bpf.BeganContainer, false, "BEGAN_CONTAINER"}, // It was there before.
+	} {
+		if got := began(c.at, bpf.KindExec, c.as, c.tty); got != c.want {
+			t.Errorf("at %d, as %v: it began as %s, want %s", c.at, c.as, got, c.want)
+		}
+	}
+	if first, known := table.First("4c6b3a4b5ff7b2c1"); known {
+		t.Errorf("an unknown container has a first process: %d", first)
+	}
+}
+
 func TestContainersAreBounded(t *testing.T) {
 	table := newTable(t, 0)
 	for i := range uint64(3 * maxContainers) {
+		table.began(&bpf.Record{EntryBegan: bpf.BeganContainer, EntryStart: 1 + i}, fmt.Sprint(i))
 		r := execution(10, 1000+i, "sh")
 		r.Cgroup, r.PathCgroup = i, i
 		if one(t, table, r) == nil {
@@ -277,6 +317,9 @@ func TestContainersAreBounded(t *testing.T) {
 	}
 	if n := len(table.containers); n > maxContainers {
 		t.Errorf("%d cgroups are remembered", n)
+	}
+	if n := len(table.firsts); n > maxContainers {
+		t.Errorf("the first processes of %d containers are remembered", n)
 	}
 }
 

@@ -30,6 +30,8 @@ type Options struct {
 	Table Table
 	// Container tells whose a cgroup is.
 	Container func(cgroup uint64) (container.Container, bool)
+	// First is when the first process of the container of that ID began, in nanoseconds since boot.
+	First func(containerID string) (start uint64, known bool)
 	// BootID is the kernel's: what was meant before a reboot is not ended after it.
 	BootID string
 	Logger *slog.Logger
@@ -50,6 +52,8 @@ func New(opts Options) (*Ender, error) {
 		return nil, errors.New("options: Table is required")
 	case opts.Container == nil:
 		return nil, errors.New("options: Container is required")
+	case opts.First == nil:
+		return nil, errors.New("options: First is required")
 	case opts.BootID == "":
 		return nil, errors.New("options: BootID is required")
 	case opts.Logger == nil:
@@ -147,14 +151,16 @@ func answer(outcome telemetryv1.Outcome, detail string) *telemetryv1.CommandResu
 func (e *Ender) permitted(command *telemetryv1.EndSession, members []bpf.Process) error {
 	for _, p := range members {
 		c, known := e.opts.Container(p.Cgroup)
+		first, seen := e.opts.First(c.ID)
+		later := seen && p.EntryStart > first // whatever the kernel's side remembers
 		switch {
 		case !known:
 			return fmt.Errorf("process %d is in a cgroup of which nothing is known", p.PID)
 		case c.ID != command.GetContainer().GetId() || c.PodUID != command.GetContainer().GetPodUid():
 			return fmt.Errorf("process %d is in container %s of pod %s", p.PID, c.ID, c.PodUID)
-		case p.EntryBegan == bpf.BeganContainer && !command.GetMainProcess():
+		case p.EntryBegan == bpf.BeganContainer && !later && !command.GetMainProcess():
 			return errors.New("it is the container's first process, whose end is the container's: that must be asked for")
-		case p.EntryBegan == bpf.BeganUnknown && !command.GetMainProcess():
+		case p.EntryBegan == bpf.BeganUnknown && !later && !command.GetMainProcess():
 			return errors.New("it may be the container's first process (the agent did not see it begin): that must be asked for")
 		}
 	}

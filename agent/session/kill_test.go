@@ -9,6 +9,7 @@ import (
 
 	"github.com/portcullis-dev/portcullis/agent/bpf"
 	"github.com/portcullis-dev/portcullis/agent/container"
+	telemetryv1 "github.com/portcullis-dev/portcullis/api/telemetry/v1"
 )
 
 // table is one of a single process.
@@ -47,6 +48,7 @@ func TestAProcessThatGotAnothersPIDIsNotEnded(t *testing.T) {
 			e, err := New(Options{
 				Table: table{now: test.now}, BootID: "boot", Logger: slog.New(slog.DiscardHandler),
 				Container: func(uint64) (container.Container, bool) { return container.Container{}, false },
+				First:     func(string) (uint64, bool) { return 0, false },
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -84,5 +86,22 @@ func TestParseStart(t *testing.T) {
 				t.Errorf("parseStart = %d, %v, want %d", got, err, test.want)
 			}
 		})
+	}
+}
+
+// A session that the kernel's side takes for the container's first process, because it has forgotten that one, can be ended. The first one cannot.
+func TestAContainerHasOneFirstProcess(t *testing.T) {
+	e := &Ender{opts: Options{
+		Container: func(uint64) (container.Container, bool) { return container.Container{ID: "c", PodUID: "u"}, true },
+		First:     func(string) (uint64, bool) { return 100, true },
+	}}
+	command := &telemetryv1.EndSession{Container: &telemetryv1.Container{Id: "c", PodUid: "u"}}
+	for _, began := range []bpf.Began{bpf.BeganContainer, bpf.BeganUnknown} {
+		if err := e.permitted(command, []bpf.Process{{EntryStart: 200, EntryBegan: began}}); err != nil {
+			t.Errorf("a later one: %v", err)
+		}
+		if err := e.permitted(command, []bpf.Process{{EntryStart: 100, EntryBegan: began}}); err == nil {
+			t.Error("the first one can be ended without being asked for")
+		}
 	}
 }

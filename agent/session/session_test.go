@@ -62,7 +62,7 @@ func newRig(tb testing.TB) *rig {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	r.ender, err = session.New(session.Options{Table: programs, Container: a.Container, BootID: r.boot, Logger: logger, Patience: kerneltest.Patience()})
+	r.ender, err = session.New(session.Options{Table: programs, Container: a.Container, First: a.First, BootID: r.boot, Logger: logger, Patience: kerneltest.Patience()})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -91,7 +91,7 @@ func (p *parts) assemble(stdout io.Writer) (err error) {
 		return err
 	}
 	p.ender, err = session.New(session.Options{
-		Table: p.programs, Container: p.agent.Container, BootID: p.bootID, Logger: p.logger,
+		Table: p.programs, Container: p.agent.Container, First: p.agent.First, BootID: p.bootID, Logger: p.logger,
 	})
 	return err
 }

@@ -218,7 +218,7 @@ func (p *place) node() {
 		p.tb.Fatal(err)
 	}
 	ender, err := session.New(session.Options{
-		Table: programs, Container: a.Container, BootID: boot, Logger: logger, Patience: kerneltest.Patience(),
+		Table: programs, Container: a.Container, First: a.First, BootID: boot, Logger: logger, Patience: kerneltest.Patience(),
 	})
 	if err != nil {
 		p.tb.Fatal(err)
