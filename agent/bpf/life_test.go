@@ -32,17 +32,12 @@ func TestMain(m *testing.M) {
 // execFromThread executes another program from a thread that is not the
 // process' first.
 func execFromThread() {
-	done := make(chan struct{})
-	runtime.LockOSThread() // the first thread is busy here
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		if unix.Gettid() == os.Getpid() {
-			panic("this is the first thread")
-		}
-		panic(unix.Exec("/usr/bin/true", []string{"true", "from-thread"}, nil))
-	}()
-	<-done
+	runtime.LockOSThread()
+	if unix.Gettid() == os.Getpid() { // This thread is busy from now on, so that the next one is another.
+		go execFromThread()
+		select {}
+	}
+	panic(unix.Exec("/usr/bin/true", []string{"true", "from-thread"}, nil))
 }
 
 func TestExecFromAThread(t *testing.T) {
@@ -52,7 +47,7 @@ func TestExecFromAThread(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := kerneltest.Start(t, kerneltest.Options{Binds: map[string]string{"/tmp": filepath.Dir(binary)}})
-	c.Exec("/bin/sh", "-c", "BPF_TEST_TOOL=exec-from-thread /tmp/"+filepath.Base(binary)+"; :")
+	c.Exec("/bin/sh", "-c", "BPF_TEST_TOOL=exec-from-thread /tmp/"+filepath.Base(binary)+"; exit $?")
 
 	before := w.one("the tool", in(c), kind(bpf.KindExec), args("/tmp/"+filepath.Base(binary)))
 	after := w.one("what it executed", in(c), kind(bpf.KindExec), args("true", "from-thread"))
