@@ -680,7 +680,9 @@ func checkEvents(t *testing.T, kube kubernetes.Interface, namespace string, on c
 // testKinds has detections put a subject of each kind into quarantine, and people as well.
 func testKinds(t *testing.T, c *cluster) {
 	r := c.run(t, interceptor.Funcs{})
-	audit := &event.Audit{User: event.AuditUser{Extra: map[string][]string{event.ExtraCredentialID: {"JTI=k1"}}}}
+	audit := &event.Audit{User: event.AuditUser{
+		Username: "system:serviceaccount:kinds:web", Extra: map[string][]string{event.ExtraCredentialID: {"JTI=k1"}},
+	}}
 	for kind, name := range map[v1alpha1.SubjectKind]string{
 		v1alpha1.SubjectPod: "pod-k1", v1alpha1.SubjectUser: "", v1alpha1.SubjectServiceAccount: "serviceaccount-kinds.web",
 		v1alpha1.SubjectCredential: "", v1alpha1.SubjectNode: "node-kinds-node", v1alpha1.SubjectNamespace: "namespace-kinds",
