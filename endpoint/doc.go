@@ -20,8 +20,8 @@
 //	headers              Limits.HeaderBytes
 //	buffers              Limits.ReceiveBuffer a connection, 16 KiB a frame
 //	requests             Limits.Streams a connection, Limits.Requests in all; half of them an address
-//	time of a request    Limits.ReadTimeout for its body, Limits.WriteTimeout for all of it
-//	time of what is sent Limits.SendTimeout a piece
+//	time of a request    Limits.ReadTimeout for its body, Limits.WriteTimeout for all of it (Options.Brief: for both)
+//	time of an answer    Limits.SendTimeout for each piece that is sent
 //	time of nothing      Limits.IdleTimeout, also for a header block that never ends
 //
 // A connection beyond the limit takes the place of one of the address that has the most, of

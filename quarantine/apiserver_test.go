@@ -1,7 +1,6 @@
 package quarantine_test
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,183 +14,19 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
-	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/portcullis-dev/portcullis/api/v1alpha1"
-	"github.com/portcullis-dev/portcullis/event"
 	"github.com/portcullis-dev/portcullis/quarantine"
 	"github.com/portcullis-dev/portcullis/record"
-	"github.com/portcullis-dev/portcullis/test/apiserver"
 )
-
-// TestMain fails when a goroutine outlives the tests.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		// klog, which client-go logs through, never stops its flusher.
-		goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"))
-}
-
-// cluster is a real API server.
-type cluster struct {
-	server *apiserver.Server
-	client client.WithWatch
-	gone   sync.Map // UIDs of pods that are gone
-	nodes  sync.Map // the nodes of pods, by UID
-	// mirrors are where the replicas that are started next mirror; nil for nowhere.
-	mirrors corev1client.LimitRangeInterface
-}
-
-func startCluster(t *testing.T) *cluster {
-	t.Helper()
-	server := apiserver.Start(t, apiserver.Options{})
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.NewWithWatch(server.Config, client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &cluster{server: server, client: c}
-}
-
-// announcer counts what it is asked to tell.
-type announcer struct {
-	quarantined, created, would, released atomic.Int32
-	lastRelease                           atomic.Value // of string
-}
-
-func (a *announcer) Quarantined(*event.Detection, *quarantine.Entry)   { a.quarantined.Add(1) }
-func (a *announcer) Created(*quarantine.Entry)                         { a.created.Add(1) }
-func (a *announcer) WouldQuarantine(*event.Detection, quarantine.Spec) { a.would.Add(1) }
-func (a *announcer) Released(e *quarantine.Entry, by string, _ time.Time) {
-	a.released.Add(1)
-	a.lastRelease.Store(e.Name + " by " + by)
-}
-func (a *announcer) Denied(event.Pod, quarantine.Request, *quarantine.Entry) {}
-
-// replica is a running Manager.
-type replica struct {
-	*quarantine.Manager
-	index     *quarantine.Index
-	announcer *announcer
-	book      *record.Book
-	stop      func()
-}
-
-// run starts a Manager whose requests go through the hooks, and waits until it has synced.
-func (c *cluster) run(t *testing.T, hooks interceptor.Funcs) *replica {
-	t.Helper()
-	return c.runWith(t, nil, hooks)
-}
-
-// runWith is run with the records of an earlier process.
-func (c *cluster) runWith(t *testing.T, book *record.Book, hooks interceptor.Funcs) *replica {
-	t.Helper()
-	r := &replica{index: &quarantine.Index{}, announcer: &announcer{}, book: book}
-	var err error
-	if r.book == nil {
-		r.book, err = record.New(t.Context(), record.Options{
-			Clock: time.Now, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewPedanticRegistry(),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	r.Manager, err = quarantine.NewManager(quarantine.Options{
-		Client: interceptor.NewClient(c.client, hooks), Index: r.index, Announcer: r.announcer, Record: r.book,
-		PodGone:    func(uid string) bool { _, gone := c.gone.Load(uid); return gone },
-		NodeOf:     func(uid string) string { n, _ := c.nodes.Load(uid); name, _ := n.(string); return name },
-		Mirrors:    c.mirrors,
-		Logger:     slog.New(slog.DiscardHandler),
-		Registerer: prometheus.NewPedanticRegistry(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = r.Run(ctx) })
-	r.stop = func() { cancel(); wg.Wait() }
-	t.Cleanup(r.stop)
-	wait, stop := context.WithTimeout(t.Context(), time.Minute)
-	defer stop()
-	if err := r.WaitSynced(wait); err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-func (r *replica) denies(uid string) bool {
-	return r.deniesSubject(v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: uid})
-}
-
-func (r *replica) deniesSubject(s v1alpha1.Subject) bool {
-	return r.index.Denied(s, v1alpha1.OperationExec, time.Now())
-}
-
-func (r *replica) deniesUser(name string) bool {
-	return r.deniesSubject(v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: name})
-}
-
-func (c *cluster) get(t *testing.T, name string) (*v1alpha1.Quarantine, bool) {
-	t.Helper()
-	q := &v1alpha1.Quarantine{}
-	err := c.client.Get(t.Context(), client.ObjectKey{Name: name}, q)
-	if err != nil && !apierrors.IsNotFound(err) {
-		t.Fatal(err)
-	}
-	return q, err == nil
-}
-
-func (c *cluster) delete(t *testing.T, name string) {
-	t.Helper()
-	q := &v1alpha1.Quarantine{}
-	q.Name = name
-	if err := c.client.Delete(t.Context(), q); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// eventually asks until the answer is yes: what a watch does is told to nobody else.
-func eventually(t *testing.T, what string, ask func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for !ask() {
-		if time.Now().After(deadline) {
-			t.Fatalf("still not: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
-// detect is a detection about the pod shop/<uid>.
-func detect(id, uid string) *event.Detection {
-	return &event.Detection{
-		ID: id, Rule: event.DetectionRule{Name: "token-theft", Title: "Token read, then used"},
-		Pod: event.Pod{UID: uid, Namespace: "shop", Name: uid, Confidence: event.Exact},
-	}
-}
-
-func impose(t *testing.T, r *replica, id, uid string, ttl time.Duration) quarantine.Outcome {
-	t.Helper()
-	o, err := r.Quarantine(t.Context(), detect(id, uid), quarantine.Spec{Subject: v1alpha1.SubjectPod, TTL: ttl})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return o
-}
 
 func TestAgainstAPIServer(t *testing.T) {
 	c := startCluster(t)
@@ -450,158 +285,6 @@ func testRestart(t *testing.T, c *cluster) {
 	}
 }
 
-func testCRD(t *testing.T, c *cluster) {
-	pod := v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: "u7", Namespace: "shop", Name: "web-0"}
-	for name, q := range map[string]v1alpha1.QuarantineSpec{
-		"a pod without uid":      {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectPod, Namespace: "shop", Name: "web-0"}},
-		"a user with uid":        {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectUser, UID: "x", Name: "alice"}},
-		"a user without name":    {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectUser}},
-		"an unknown kind":        {Reason: "r", Subject: v1alpha1.Subject{Kind: "Cluster", Name: "x"}},
-		"a user in a namespace":  {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Namespace: "shop", Name: "alice"}},
-		"a node of a node":       {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectNode, Name: "node-1", NodeName: "node-1"}},
-		"a namespace in one":     {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectNamespace, Namespace: "shop", Name: "shop"}},
-		"a long namespace":       {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectNamespace, Name: strings.Repeat("x", 64)}},
-		"an account of nowhere":  {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectServiceAccount, Name: "web"}},
-		"a group without name":   {Reason: "r", Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectGroup}},
-		"an unknown operation":   {Reason: "r", Subject: pod, Operations: []v1alpha1.Operation{"logs"}},
-		"an operation twice":     {Reason: "r", Subject: pod, Operations: []v1alpha1.Operation{"exec", "exec"}},
-		"no reason":              {Subject: pod},
-		"a reason without bound": {Subject: pod, Reason: strings.Repeat("x", 1025)},
-	} {
-		obj := &v1alpha1.Quarantine{ObjectMeta: metav1.ObjectMeta{Name: "nonsense"}, Spec: q}
-		if err := c.client.Create(t.Context(), obj); !apierrors.IsInvalid(err) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	q := &v1alpha1.Quarantine{ObjectMeta: metav1.ObjectMeta{Name: "fixed"}, Spec: v1alpha1.QuarantineSpec{Subject: pod, Reason: "r"}}
-	if err := c.client.Create(t.Context(), q); err != nil {
-		t.Fatal(err)
-	}
-	for _, change := range []func(*v1alpha1.Subject){
-		func(s *v1alpha1.Subject) { s.UID = "u8" }, func(s *v1alpha1.Subject) { s.NodeName = "node-1" },
-	} {
-		changed := q.DeepCopy()
-		change(&changed.Spec.Subject)
-		if err := c.client.Update(t.Context(), changed); !apierrors.IsInvalid(err) {
-			t.Errorf("the subject can be changed: %v", err)
-		}
-	}
-	q.Spec.Operations = []v1alpha1.Operation{v1alpha1.OperationExec, v1alpha1.OperationProxy}
-	if err := c.client.Update(t.Context(), q); err != nil {
-		t.Errorf("the operations cannot be changed: %v", err)
-	}
-}
-
-func testNames(t *testing.T, c *cluster) {
-	pod := v1alpha1.Subject{Kind: v1alpha1.SubjectPod, UID: "n1", Namespace: "shop", Name: "web-0"}
-	user := v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "n1"}
-	odd := pod
-	odd.UID = "Odd"
-	for _, tt := range []struct {
-		name    string
-		subject v1alpha1.Subject
-		ok      bool
-	}{
-		{"pod-n1", pod, true},
-		{"pod-n2", pod, false},
-		{"pod-n1-2", pod, false},
-		{"pod-", pod, false},
-		{"pod-n1", user, false},
-		{"user-n1", user, true},
-		{"user-n2", pod, false},
-		{quarantine.ObjectName(user), user, true},
-		{quarantine.ObjectName(odd), odd, true},
-		{"portcullis-1-pod-n1", pod, true},
-		{"group-x", v1alpha1.Subject{Kind: v1alpha1.SubjectGroup, Name: "devs"}, true},
-		{"group-x", user, false},
-		{"credential-x", v1alpha1.Subject{Kind: v1alpha1.SubjectCredential, Name: "JTI=1"}, true},
-		{"credential-x", user, false},
-		{"serviceaccount-shop.web", v1alpha1.Subject{Kind: v1alpha1.SubjectServiceAccount, Namespace: "shop", Name: "web"}, true},
-		{"serviceaccount-shop.web", v1alpha1.Subject{Kind: v1alpha1.SubjectServiceAccount, Namespace: "shop", Name: "db"}, false},
-		{"serviceaccount-shop.web", user, false},
-		{"node-node-1", v1alpha1.Subject{Kind: v1alpha1.SubjectNode, Name: "node-1"}, true},
-		{"node-node-2", v1alpha1.Subject{Kind: v1alpha1.SubjectNode, Name: "node-1"}, false},
-		{"node-node-1", user, false},
-		{"namespace-shop", v1alpha1.Subject{Kind: v1alpha1.SubjectNamespace, Name: "shop"}, true},
-		{"namespace-shop", v1alpha1.Subject{Kind: v1alpha1.SubjectNamespace, Name: "shop2"}, false},
-		{"namespace-shop", pod, false},
-		{"case-1", pod, true},
-		{"case-2", user, true},
-		{"podium", user, true},
-	} {
-		q := &v1alpha1.Quarantine{ObjectMeta: metav1.ObjectMeta{Name: tt.name}, Spec: v1alpha1.QuarantineSpec{Subject: tt.subject, Reason: "r"}}
-		err := c.client.Create(t.Context(), q)
-		if tt.ok && err != nil || !tt.ok && !apierrors.IsInvalid(err) {
-			t.Errorf("%s for %+v: %v", tt.name, tt.subject, err)
-		}
-		if err == nil {
-			c.delete(t, tt.name)
-		}
-	}
-}
-
-// testTakenName has somebody give the name of a user's quarantine to another user, which
-// the CRD cannot see: before the detection, and between it and the write.
-func testTakenName(t *testing.T, c *cluster) {
-	squat := func(user string) error {
-		name := quarantine.ObjectName(v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: user})
-		q := &v1alpha1.Quarantine{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.QuarantineSpec{
-			Subject: v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: "not-" + user}, Reason: "r",
-		}}
-		return c.client.Create(context.Background(), q)
-	}
-	var once sync.Once
-	written := make(chan struct{}) // until then the watch does not tell of the first squatter
-	r := c.run(t, interceptor.Funcs{
-		Watch: func(ctx context.Context, cl client.WithWatch, list client.ObjectList, opts ...client.ListOption) (watch.Interface, error) {
-			w, err := cl.Watch(ctx, list, opts...)
-			if err != nil {
-				return nil, err
-			}
-			return drained{watch.Filter(w, func(e watch.Event) (watch.Event, bool) {
-				if q, ok := e.Object.(*v1alpha1.Quarantine); ok && q.Spec.Subject.Name == "not-late" {
-					<-written
-				}
-				return e, true
-			})}, nil
-		},
-		Create: func(ctx context.Context, cl client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
-			once.Do(func() {
-				if err := squat("late"); err != nil {
-					t.Errorf("take the name: %v", err)
-				}
-			})
-			return cl.Create(ctx, obj, opts...)
-		},
-	})
-	denied := r.deniesUser
-	detect := func(user string) {
-		t.Helper()
-		d := detect("taken-"+user, "u10")
-		d.User = user
-		if o, err := r.Quarantine(t.Context(), d, quarantine.Spec{Subject: v1alpha1.SubjectUser, TTL: time.Hour}); err != nil || o != quarantine.OutcomeApplied {
-			t.Fatalf("%s: %v, %v", user, o, err)
-		}
-		spare := "portcullis-1-" + quarantine.ObjectName(v1alpha1.Subject{Kind: v1alpha1.SubjectUser, Name: user})
-		eventually(t, user+"'s own object exists", func() bool {
-			if !denied(user) {
-				t.Errorf("%s is not denied", user)
-				return true
-			}
-			q, ok := c.get(t, spare)
-			return ok && q.Spec.Subject.Name == user
-		})
-	}
-	detect("late")
-	close(written)
-	eventually(t, "the object that took the name is in force", func() bool { return denied("not-late") })
-	if err := squat("early"); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the object that took the name is in force", func() bool { return denied("not-early") })
-	detect("early")
-}
-
 func testEvents(t *testing.T, c *cluster) {
 	kube, err := kubernetes.NewForConfig(c.server.Config)
 	if err != nil {
@@ -675,76 +358,6 @@ func checkEvents(t *testing.T, kube kubernetes.Interface, namespace string, on c
 	if len(list.Items) != len(want) {
 		t.Errorf("%d Events, want one for each reason", len(list.Items))
 	}
-}
-
-// testKinds has detections put a subject of each kind into quarantine, and people as well.
-func testKinds(t *testing.T, c *cluster) {
-	r := c.run(t, interceptor.Funcs{})
-	audit := &event.Audit{User: event.AuditUser{
-		Username: "system:serviceaccount:kinds:web", Extra: map[string][]string{event.ExtraCredentialID: {"JTI=k1"}},
-	}}
-	for kind, name := range map[v1alpha1.SubjectKind]string{
-		v1alpha1.SubjectPod: "pod-k1", v1alpha1.SubjectUser: "", v1alpha1.SubjectServiceAccount: "serviceaccount-kinds.web",
-		v1alpha1.SubjectCredential: "", v1alpha1.SubjectNode: "node-kinds-node", v1alpha1.SubjectNamespace: "namespace-kinds",
-	} {
-		d := detect("kinds-"+string(kind), "k1")
-		d.Pod.Namespace, d.Pod.Node, d.User = "kinds", "kinds-node", "system:serviceaccount:kinds:web"
-		d.Events = []*event.Event{{Audit: audit}}
-		spec := quarantine.Spec{Subject: kind, TTL: time.Hour, Operations: quarantine.OperationsOf(v1alpha1.OperationExec)}
-		if o, err := r.Quarantine(t.Context(), d, spec); err != nil || o != quarantine.OutcomeApplied {
-			t.Fatalf("%s: %v, %v", kind, o, err)
-		}
-		subjects, err := quarantine.Subjects(d, spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		name = cmp.Or(name, quarantine.ObjectName(subjects[0]))
-		eventually(t, name+" exists", func() bool { _, ok := c.get(t, name); return ok })
-		q, _ := c.get(t, name)
-		if q.Spec.Subject != subjects[0] || !slices.Equal(q.Spec.Operations, []v1alpha1.Operation{v1alpha1.OperationExec}) {
-			t.Errorf("%s says %+v", name, q.Spec)
-		}
-		if !r.deniesSubject(subjects[0]) || r.index.Denied(subjects[0], v1alpha1.OperationAttach, time.Now()) {
-			t.Errorf("%s: exec is denied %v", name, r.deniesSubject(subjects[0]))
-		}
-		c.delete(t, name)
-		eventually(t, name+" is released", func() bool { return !r.deniesSubject(subjects[0]) })
-	}
-	group := v1alpha1.Subject{Kind: v1alpha1.SubjectGroup, Name: "interns"}
-	c.create(t, "by-hand-group", v1alpha1.QuarantineSpec{Subject: group, Reason: "r"})
-	eventually(t, "the group is denied", func() bool { return r.deniesSubject(group) })
-	c.delete(t, "by-hand-group")
-}
-
-func (c *cluster) create(t *testing.T, name string, spec v1alpha1.QuarantineSpec) *v1alpha1.Quarantine {
-	t.Helper()
-	q := &v1alpha1.Quarantine{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}
-	if err := c.client.Create(t.Context(), q); err != nil {
-		t.Fatal(err)
-	}
-	return q
-}
-
-// change changes the object, whatever its status is by now.
-func (c *cluster) change(t *testing.T, q *v1alpha1.Quarantine, change func(*v1alpha1.Quarantine)) {
-	t.Helper()
-	before := q.DeepCopy()
-	change(q)
-	if err := c.client.Patch(t.Context(), q, client.MergeFrom(before)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// enforced waits until the status says so, and returns the object.
-func (c *cluster) enforced(t *testing.T, name string, as metav1.ConditionStatus, also func(*v1alpha1.Quarantine) bool) *v1alpha1.Quarantine {
-	t.Helper()
-	var q *v1alpha1.Quarantine
-	eventually(t, name+" is enforced: "+string(as), func() bool {
-		q, _ = c.get(t, name)
-		condition := meta.FindStatusCondition(q.Status.Conditions, v1alpha1.ConditionEnforced)
-		return condition != nil && condition.Status == as && also(q)
-	})
-	return q
 }
 
 // testStatus has two replicas agree on the status of what people made, and of what rules did.
@@ -863,16 +476,4 @@ func testEndpoints(t *testing.T, c *cluster) {
 	if _, err = lists.PodsOf(t.Context(), ns.Name, "web"); err != nil {
 		t.Errorf("after somebody else gave up: %v", err)
 	}
-}
-
-// drained is a filtered watch that ends when it is stopped: watch.Filter's
-// goroutine waits for ever to hand over an event that nobody takes any more.
-type drained struct{ watch.Interface }
-
-func (d drained) Stop() {
-	d.Interface.Stop()
-	go func() {
-		for range d.ResultChan() {
-		}
-	}()
 }

@@ -86,12 +86,26 @@ func (s *side) quantile(q int) time.Duration {
 	return s.took[min(len(s.took)*q/100, len(s.took)-1)]
 }
 
-// BenchmarkHandler measures the handler alone.
+// BenchmarkHandler measures the handler alone: on one goroutine, and on a new one for each review, as net/http has it, whose
+// stack has to grow.
 func BenchmarkHandler(b *testing.B) {
 	h, _ := newHandler(b, allow)
 	body := sample(b, "exec")
-	b.ReportAllocs()
-	for b.Loop() {
-		post(h, body)
-	}
+	b.Run("goroutine=same", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			post(h, body)
+		}
+	})
+	b.Run("goroutine=new", func(b *testing.B) {
+		done := make(chan struct{})
+		b.ReportAllocs()
+		for b.Loop() {
+			go func() {
+				post(h, body)
+				done <- struct{}{}
+			}()
+			<-done
+		}
+	})
 }
